@@ -1,0 +1,42 @@
+# Two commands, from a clean clone: `make demo` trains and benchmarks, `make test` tests.
+# Both set up .venv, build every kernel and then run. CNNKERN_CUDA=0 leaves CUDA out.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test build lint format clean
+
+demo: build
+	$(BIN)/cnnkern demo
+
+test: build
+	$(BIN)/python -m pytest
+
+build: .venv/installed
+	$(BIN)/python tools/build.py
+
+.venv/requirements: requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -r requirements.txt
+	touch $@
+
+# Editable: Python changes count at once, `make build` compiles what changed in csrc/.
+.venv/installed: .venv/requirements pyproject.toml setup.py
+	$(BIN)/python tools/build.py
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+CPP := $(shell git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh' 'tests/*.h' 'tests/*.cpp' 'tests/*.cu')
+
+lint: .venv/requirements
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror $(CPP)
+
+format: .venv/requirements
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CPP)
+
+clean:
+	rm -rf build dist demo cnnkern/*.so cnnkern/_build_info.json

@@ -1,0 +1,23 @@
+"""cnnkern: hand-written convolution and pooling kernels behind torch.nn's own interface.
+
+>>> layer = Conv2d(3, 8, kernel_size=3, padding=1)
+>>> layer(torch.zeros(1, 3, 5, 5)).shape
+torch.Size([1, 8, 5, 5])
+"""
+
+import torch as torch  # first: the compiled modules need its libraries
+
+from cnnkern import functional as functional
+from cnnkern import nn as nn
+from cnnkern.backends import backend as backend
+from cnnkern.nn import Conv1d as Conv1d
+from cnnkern.nn import Conv2d as Conv2d
+from cnnkern.nn import Conv3d as Conv3d
+from cnnkern.nn import ConvTranspose1d as ConvTranspose1d
+from cnnkern.nn import ConvTranspose2d as ConvTranspose2d
+from cnnkern.nn import ConvTranspose3d as ConvTranspose3d
+from cnnkern.nn import MaxPool1d as MaxPool1d
+from cnnkern.nn import MaxPool2d as MaxPool2d
+from cnnkern.nn import MaxPool3d as MaxPool3d
+
+from cnnkern.version import __version__ as __version__

@@ -1,0 +1,124 @@
+"""Turns the rules of ``_ops.py`` into autograd functions and ``torch.library`` registrations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+_AUTOCAST_KEYS = {"cpu": "AutocastCPU", "cuda": "AutocastCUDA"}
+_registered: dict[str, torch.library.Library] = {}
+
+
+def autocast(tensors: Sequence[Any]) -> list[Any]:
+    """Casts as torch's convolutions do under autocast: floats of its device, but never float64."""
+    cast = []
+    for tensor in tensors:
+        if (
+            isinstance(tensor, torch.Tensor)
+            and tensor.is_floating_point()
+            and tensor.dtype != torch.float64
+            and torch.is_autocast_enabled(tensor.device.type)
+        ):
+            tensor = tensor.to(torch.get_autocast_dtype(tensor.device.type))
+        cast.append(tensor)
+    return cast
+
+
+def wrap(rule: Any) -> Callable[..., Any]:
+    """``wrapper(ops, *inputs)``: differentiable in eager mode, under torch.func, and compiled."""
+    function = _eager_function(rule)
+
+    def wrapper(ops: Any, *inputs: Any) -> Any:
+        if rule.name == "conv_forward" or rule.name == "conv_input_grad":
+            inputs = (*autocast(inputs[: rule.tensors]), *inputs[rule.tensors :])
+        if torch.compiler.is_compiling():
+            return getattr(ops, rule.name)(*inputs)
+        return function.apply(ops, *inputs)
+
+    wrapper.__name__ = rule.name
+    return wrapper
+
+
+def _eager_function(rule: Any) -> Any:
+    """An autograd.Function with the arguments (ops, *inputs of the operator)."""
+
+    def forward(ops: Any, *inputs: Any) -> Any:
+        return getattr(ops, rule.name)(*inputs)
+
+    def setup_context(ctx: Any, arguments: tuple[Any, ...], output: Any) -> None:
+        ctx.ops = arguments[0]
+        ctx.needs = ctx.needs_input_grad[1:]
+        ctx.count = len(arguments) - 1
+        rule.setup(ctx, arguments[1:], output)
+        ctx.save_for_forward(*ctx.to_save)
+
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
+        found = rule.backward(ctx, *grads)
+        return (None, *found, *[None] * (ctx.count - len(found)))
+
+    def jvp(ctx: Any, _ops: None, *tangents: Any) -> Any:
+        return rule.jvp(ctx, *tangents[: rule.tensors])
+
+    def vmap(info: Any, in_dims: tuple[Any, ...], ops: Any, *inputs: Any) -> Any:
+        return rule.vmap(ops, info.batch_size, in_dims[1:], inputs)
+
+    body = {f.__name__: staticmethod(f) for f in (forward, setup_context, backward, jvp, vmap)}
+    return type(f"cnnkern_{rule.name}", (torch.autograd.Function,), body)
+
+
+def register(namespace: str, rules: Sequence[Any]) -> None:
+    """Registers every rule with the operators of a namespace; does nothing the second time."""
+    if namespace in _registered:
+        return
+    library = torch.library.Library(namespace, "IMPL")
+    _registered[namespace] = library
+    ops = getattr(torch.ops, namespace)
+    for rule in rules:
+        qualified = f"{namespace}::{rule.name}"
+        torch.library.register_fake(qualified, rule.fake)
+        torch.library.register_autograd(
+            qualified, _registered_backward(rule), setup_context=_registered_setup(rule, ops)
+        )
+        torch.library.register_vmap(qualified, _registered_vmap(rule, ops))
+        if rule.name in ("conv_forward", "conv_input_grad"):
+            for device, key in _AUTOCAST_KEYS.items():
+                library.impl(rule.name, _autocast_kernel(rule, ops, key), key)
+
+
+def _registered_setup(rule: Any, ops: Any) -> Callable[..., None]:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.ops = ops
+        ctx.needs = ctx.needs_input_grad
+        ctx.count = len(inputs)
+        rule.setup(ctx, inputs, output)
+
+    return setup_context
+
+
+def _registered_backward(rule: Any) -> Callable[..., tuple[Any, ...]]:
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
+        found = rule.backward(ctx, *grads)
+        return (*found, *[None] * (ctx.count - len(found)))
+
+    return backward
+
+
+def _registered_vmap(rule: Any, ops: Any) -> Callable[..., Any]:
+    def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> Any:
+        return rule.vmap(ops, info.batch_size, in_dims, inputs)
+
+    return vmap
+
+
+def _autocast_kernel(rule: Any, ops: Any, key: str) -> Callable[..., Any]:
+    """Casts, then calls the operator again below autocast."""
+    keys = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key))
+
+    def kernel(*inputs: Any) -> Any:
+        inputs = (*autocast(inputs[: rule.tensors]), *inputs[rule.tensors :])
+        with torch._C._ExcludeDispatchKeyGuard(keys):
+            return getattr(ops, rule.name)(*inputs)
+
+    return kernel

@@ -1,0 +1,89 @@
+"""Which kernels serve a call: by the tensor's device, or by an explicit choice.
+
+``auto`` takes the CPU kernels for CPU tensors and the CUDA kernels for CUDA tensors. ``emulator``
+runs the CUDA kernels on CPU tensors, in the SIMT emulator.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from cnnkern import _ops
+
+BACKENDS = ("auto", "cpu", "cuda", "emulator")
+CUDA_MISSING = (
+    "cnnkern was built without CUDA kernels; get nvcc (pip install "
+    "'cuda-toolkit[nvcc,cudart,crt,cccl,nvvm]==13.0.*', or set CUDA_HOME) and install cnnkern again"
+)
+_active = "auto"
+
+
+@contextmanager
+def backend(name: str, device: str = "sm_80") -> Iterator[None]:
+    """Runs every cnnkern call inside on the named backend.
+
+    Args:
+        name: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"emulator"``.
+        device: the GPU that the emulator stands for, such as ``"sm_75"`` or ``"sm_80"``.
+
+    Raises:
+        ValueError: the name or the device is unknown.
+        RuntimeError: that backend was not built; the message says how to build it.
+
+    A gradient runs on the backend that its forward ran on.
+
+    >>> x, w = torch.ones(1, 1, 4, 4), torch.ones(1, 1, 3, 3)
+    >>> with backend("emulator"):
+    ...     cnnkern.functional.conv2d(x, w).flatten()
+    tensor([9., 9., 9., 9.])
+    """
+    global _active
+    if name not in BACKENDS:
+        raise ValueError(f"backend: name is {name!r}, but one of {', '.join(BACKENDS)} is expected")
+    if name == "emulator":
+        emulator().set_device(device)
+    if name == "cuda" and not cuda_built():
+        raise RuntimeError(CUDA_MISSING)
+    previous, _active = _active, name
+    try:
+        yield
+    finally:
+        _active = previous
+
+
+def cuda_built() -> bool:
+    """Whether this build holds CUDA kernels."""
+    return bool(_ops._C.cuda_built)
+
+
+def emulator() -> Any:
+    """The module ``cnnkern._emulator``; the first call registers its operators."""
+    try:
+        module = importlib.import_module("cnnkern._emulator")
+    except ImportError as error:
+        raise RuntimeError(
+            f"cnnkern's emulator cannot be loaded ({error}); build it with: python tools/build.py"
+        ) from error
+    _ops.register_emulator()
+    return module
+
+
+def operators_for(tensor: torch.Tensor) -> Any:
+    """The operator namespace (torch.ops.cnnkern, or the emulator's) that serves this tensor."""
+    device = tensor.device.type
+    if _active == "auto":
+        if device == "cuda" and not cuda_built():
+            raise RuntimeError(CUDA_MISSING)
+        return torch.ops.cnnkern
+    wanted = "cpu" if _active == "emulator" else _active
+    if device not in (wanted, "meta"):
+        raise RuntimeError(
+            f"backend({_active!r}) takes {wanted} tensors, but got one on {device}; "
+            f"use .to({wanted!r}) or backend('auto')"
+        )
+    return torch.ops.cnnkern_emulator if _active == "emulator" else torch.ops.cnnkern

@@ -1,0 +1,310 @@
+"""Convolution and pooling with ``torch.nn.functional``'s signatures, on cnnkern's kernels.
+
+Where torch takes one padding per axis, these also take one per side: ``padding=((1, 2), (0, 1))``
+pads the top by 1, the bottom by 2, the left by 0, the right by 1, without a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cnnkern import _ops
+from cnnkern.backends import operators_for
+
+IntOrInts = int | Sequence[int]
+Padding = str | int | Sequence[int] | Sequence[Sequence[int]]
+
+__all__ = [
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+]
+
+
+def _check_tensor(op: str, name: str, position: int, value: Any) -> None:
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"{op}(): argument '{name}' (position {position}) must be Tensor, "
+            f"not {type(value).__name__}"
+        )
+
+
+def _expand(op: str, name: str, value: Any, dims: int) -> tuple[int, ...]:
+    """One int per spatial dimension, from one int or a sequence of them."""
+    values = (value,) if isinstance(value, int | torch.SymInt) else value
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise TypeError(
+            f"{op}(): argument '{name}' must be int or tuple of ints, not {type(value).__name__}"
+        )
+    for entry in values:
+        if isinstance(entry, bool) or not isinstance(entry, int | torch.SymInt):
+            raise TypeError(
+                f"{op}(): argument '{name}' must be tuple of ints, but found an element of type "
+                f"{type(entry).__name__}"
+            )
+    if len(values) == 1:
+        return tuple(values) * dims
+    if len(values) != dims:
+        raise RuntimeError(
+            f"{op}: expected {name} to be a single integer value or a list of {dims} values to "
+            f"match the dimensions of the input, but got {name}={list(values)}"
+        )
+    return tuple(values)
+
+
+def _sides(
+    op: str, padding: Any, dims: int, kernel: Sequence[int], stride: Any, dilation: Any
+) -> tuple[int, ...]:
+    """Begin and end of every axis: 2·dims numbers."""
+    if padding == "valid":
+        return (0,) * (2 * dims)
+    if padding == "same":
+        if any(step != 1 for step in stride):
+            raise RuntimeError(f"{op}: padding='same' is not supported for strided convolutions")
+        total = [step * (size - 1) for size, step in zip(kernel, dilation)]
+        return tuple(side for both in total for side in (both // 2, both - both // 2))
+    if isinstance(padding, str):
+        raise RuntimeError(f"{op}: Invalid padding string: {padding!r}; use 'same' or 'valid'")
+    if isinstance(padding, Sequence) and any(isinstance(side, Sequence) for side in padding):
+        if len(padding) != dims or any(
+            not isinstance(side, Sequence) or len(side) != 2 for side in padding
+        ):
+            raise RuntimeError(
+                f"{op}: padding per side is one (begin, end) pair for each of {dims} dimensions, "
+                f"but got {padding}"
+            )
+        return tuple(side for pair in padding for side in _expand(op, "padding", pair, 2))
+    return tuple(side for side in _expand(op, "padding", padding, dims) for _ in range(2))
+
+
+def _batched(op: str, input: Tensor, dims: int) -> tuple[Tensor, bool]:
+    """The input with a batch dimension, and whether it had one."""
+    if input.dim() == dims + 2:
+        return input, True
+    if input.dim() == dims + 1:
+        return input.unsqueeze(0), False
+    raise RuntimeError(
+        f"{op}: Expected {dims + 1}D (unbatched) or {dims + 2}D (batched) input to {op}, but got "
+        f"input of size: {list(input.shape)}"
+    )
+
+
+def _convolution(
+    op: str, dims: int, input: Tensor, weight: Tensor, bias: Tensor | None, stride: IntOrInts,
+    padding: Padding, dilation: IntOrInts, groups: int,
+) -> Tensor:  # fmt: skip
+    _check_tensor(op, "input", 1, input)
+    _check_tensor(op, "weight", 2, weight)
+    if bias is not None:
+        _check_tensor(op, "bias", 3, bias)
+    input, has_batch = _batched(op, input, dims)
+    steps, spread = _expand(op, "stride", stride, dims), _expand(op, "dilation", dilation, dims)
+    sides = _sides(op, padding, dims, weight.shape[2:], steps, spread)
+    ops = operators_for(input)
+    output: Tensor = _ops.conv_forward(ops, input, weight, bias, steps, sides, spread, groups)
+    return output if has_batch else output.squeeze(0)
+
+
+def conv1d(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: IntOrInts = 1,
+    padding: Padding = 0, dilation: IntOrInts = 1, groups: int = 1,
+) -> Tensor:  # fmt: skip
+    """:func:`torch.nn.functional.conv1d` on cnnkern's kernels.
+
+    input (N, C, W) or (C, W); weight (K, C/groups, S); returns (N, K, Q) with
+    Q = (W + pads − dilation·(S−1) − 1)/stride + 1.
+
+    >>> conv1d(torch.ones(1, 1, 5), torch.ones(1, 1, 3), padding=1)
+    tensor([[[2., 3., 3., 3., 2.]]])
+    """
+    return _convolution("conv1d", 1, input, weight, bias, stride, padding, dilation, groups)
+
+
+def conv2d(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: IntOrInts = 1,
+    padding: Padding = 0, dilation: IntOrInts = 1, groups: int = 1,
+) -> Tensor:  # fmt: skip
+    """:func:`torch.nn.functional.conv2d` on cnnkern's kernels.
+
+    input (N, C, H, W) or (C, H, W); weight (K, C/groups, R, S); bias (K); returns (N, K, P, Q)
+    with P = (H + pads − dilation·(R−1) − 1)/stride + 1, in channels_last if input or weight is.
+    dtypes: float32, float64, float16, bfloat16 (all tensors the same).
+
+    Raises:
+        TypeError: an argument is not a tensor or not an int.
+        RuntimeError: shapes, dtypes, devices or parameters do not fit; the message says which.
+
+    >>> conv2d(torch.ones(1, 1, 3, 3), torch.ones(1, 1, 3, 3), padding=((1, 0), (0, 0))).shape
+    torch.Size([1, 1, 2, 1])
+    """
+    return _convolution("conv2d", 2, input, weight, bias, stride, padding, dilation, groups)
+
+
+def conv3d(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: IntOrInts = 1,
+    padding: Padding = 0, dilation: IntOrInts = 1, groups: int = 1,
+) -> Tensor:  # fmt: skip
+    """:func:`torch.nn.functional.conv3d` on cnnkern's kernels.
+
+    input (N, C, D, H, W) or (C, D, H, W); weight (K, C/groups, T, R, S); returns (N, K, Z, P, Q).
+    """
+    return _convolution("conv3d", 3, input, weight, bias, stride, padding, dilation, groups)
+
+
+def _transposed(
+    op: str, dims: int, input: Tensor, weight: Tensor, bias: Tensor | None, stride: IntOrInts,
+    padding: IntOrInts, output_padding: IntOrInts, groups: int, dilation: IntOrInts,
+) -> Tensor:  # fmt: skip
+    _check_tensor(op, "input", 1, input)
+    _check_tensor(op, "weight", 2, weight)
+    if bias is not None:
+        _check_tensor(op, "bias", 3, bias)
+    input, has_batch = _batched(op, input, dims)
+    steps, spread = _expand(op, "stride", stride, dims), _expand(op, "dilation", dilation, dims)
+    pads = _expand(op, "padding", padding, dims)
+    extra = _expand(op, "output_padding", output_padding, dims)
+    if any(value < 0 for value in extra):
+        raise RuntimeError(
+            f"{op}: negative output_padding is not supported: output_padding is {list(extra)}"
+        )
+    if any(value >= max(step, gap) for value, step, gap in zip(extra, steps, spread)):
+        raise RuntimeError(
+            f"{op}: output padding must be smaller than either stride or dilation, but got "
+            f"output_padding={list(extra)}, stride={list(steps)}, dilation={list(spread)}"
+        )
+    size = [
+        (i - 1) * s - 2 * p + d * (k - 1) + e + 1
+        for i, k, s, p, d, e in zip(input.shape[2:], weight.shape[2:], steps, pads, spread, extra)
+    ]
+    if any(value <= 0 for value in size):
+        raise RuntimeError(
+            f"{op}: Given input size per channel: {list(input.shape[2:])}. Calculated output size "
+            f"per channel: {size}. Output size is too small; use less padding"
+        )
+    sides = tuple(side for side in pads for _ in range(2))
+    ops = operators_for(input)
+    output: Tensor = _ops.conv_input_grad(
+        ops, input, weight, bias, size, steps, sides, spread, groups
+    )
+    return output if has_batch else output.squeeze(0)
+
+
+def conv_transpose1d(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: IntOrInts = 1,
+    padding: IntOrInts = 0, output_padding: IntOrInts = 0, groups: int = 1, dilation: IntOrInts = 1,
+) -> Tensor:  # fmt: skip
+    """:func:`torch.nn.functional.conv_transpose1d` on cnnkern's kernels.
+
+    input (N, K, Q) or (K, Q); weight (K, C/groups, S); returns (N, C, W) with
+    W = (Q−1)·stride − 2·padding + dilation·(S−1) + output_padding + 1.
+    """
+    return _transposed(
+        "conv_transpose1d", 1, input, weight, bias, stride, padding, output_padding, groups, dilation
+    )
+
+
+def conv_transpose2d(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: IntOrInts = 1,
+    padding: IntOrInts = 0, output_padding: IntOrInts = 0, groups: int = 1, dilation: IntOrInts = 1,
+) -> Tensor:  # fmt: skip
+    """:func:`torch.nn.functional.conv_transpose2d` on cnnkern's kernels: conv2d's input gradient.
+
+    input (N, K, P, Q) or (K, P, Q); weight (K, C/groups, R, S); returns (N, C, H, W).
+
+    >>> conv_transpose2d(torch.ones(1, 1, 2, 2), torch.ones(1, 1, 2, 2), stride=2).shape
+    torch.Size([1, 1, 4, 4])
+    """
+    return _transposed(
+        "conv_transpose2d", 2, input, weight, bias, stride, padding, output_padding, groups, dilation
+    )
+
+
+def conv_transpose3d(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: IntOrInts = 1,
+    padding: IntOrInts = 0, output_padding: IntOrInts = 0, groups: int = 1, dilation: IntOrInts = 1,
+) -> Tensor:  # fmt: skip
+    """:func:`torch.nn.functional.conv_transpose3d` on cnnkern's kernels.
+
+    input (N, K, Z, P, Q) or (K, Z, P, Q); weight (K, C/groups, T, R, S); returns (N, C, D, H, W).
+    """
+    return _transposed(
+        "conv_transpose3d", 3, input, weight, bias, stride, padding, output_padding, groups, dilation
+    )
+
+
+def _max_pool(
+    op: str, dims: int, input: Tensor, kernel_size: IntOrInts, stride: IntOrInts | None,
+    padding: IntOrInts, dilation: IntOrInts, ceil_mode: bool, return_indices: bool,
+) -> Any:  # fmt: skip
+    _check_tensor(op, "input", 1, input)
+    input, has_batch = _batched(op, input, dims)
+    window = _expand(op, "kernel_size", kernel_size, dims)
+    no_stride = stride is None or (isinstance(stride, Sequence) and len(stride) == 0)
+    output, indices = _ops.max_pool_forward(
+        operators_for(input),
+        input,
+        window,
+        window if no_stride else _expand(op, "stride", stride, dims),
+        _expand(op, "padding", padding, dims),
+        _expand(op, "dilation", dilation, dims),
+        bool(ceil_mode),
+    )
+    if not has_batch:
+        output, indices = output.squeeze(0), indices.squeeze(0)
+    return (output, indices) if return_indices else output
+
+
+def max_pool1d(
+    input: Tensor, kernel_size: IntOrInts, stride: IntOrInts | None = None, padding: IntOrInts = 0,
+    dilation: IntOrInts = 1, ceil_mode: bool = False, return_indices: bool = False,
+) -> Any:  # fmt: skip
+    """:func:`torch.nn.functional.max_pool1d` on cnnkern's kernels.
+
+    input (N, C, W) or (C, W); returns (N, C, Q), with ``return_indices`` also the int64 positions.
+
+    >>> max_pool1d(torch.tensor([[[1.0, 3.0, 2.0, 4.0]]]), 2)
+    tensor([[[3., 4.]]])
+    """
+    return _max_pool(
+        "max_pool1d", 1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices
+    )
+
+
+def max_pool2d(
+    input: Tensor, kernel_size: IntOrInts, stride: IntOrInts | None = None, padding: IntOrInts = 0,
+    dilation: IntOrInts = 1, ceil_mode: bool = False, return_indices: bool = False,
+) -> Any:  # fmt: skip
+    """:func:`torch.nn.functional.max_pool2d` on cnnkern's kernels.
+
+    input (N, C, H, W) or (C, H, W); returns (N, C, P, Q), in channels_last if the input is; with
+    ``return_indices`` also the int64 positions of the maxima in their plane. NaN wins.
+
+    >>> max_pool2d(torch.arange(16.0).reshape(1, 1, 4, 4), 2).flatten()
+    tensor([ 5.,  7., 13., 15.])
+    """
+    return _max_pool(
+        "max_pool2d", 2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices
+    )
+
+
+def max_pool3d(
+    input: Tensor, kernel_size: IntOrInts, stride: IntOrInts | None = None, padding: IntOrInts = 0,
+    dilation: IntOrInts = 1, ceil_mode: bool = False, return_indices: bool = False,
+) -> Any:  # fmt: skip
+    """:func:`torch.nn.functional.max_pool3d` on cnnkern's kernels.
+
+    input (N, C, D, H, W) or (C, D, H, W); returns (N, C, Z, P, Q).
+    """
+    return _max_pool(
+        "max_pool3d", 3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices
+    )

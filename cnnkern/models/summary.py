@@ -1,0 +1,122 @@
+"""The arithmetic of a network, layer by layer: output volume, parameters, FLOPs.
+
+Along each axis an output has O = (N + 2P − F)/S + 1 elements: N input, P padding on each side,
+F filter footprint, S stride, the quotient rounded down.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """One layer, for one image. A multiply-add counts as two FLOPs."""
+
+    name: str
+    kind: str
+    input: Shape
+    output: Shape
+    formula: str
+    parameters: int
+    flops: int
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """All layers of a network in the order in which they ran."""
+
+    layers: tuple[LayerSummary, ...]
+
+    @property
+    def parameters(self) -> int:
+        return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def flops(self) -> int:
+        return sum(layer.flops for layer in self.layers)
+
+
+def output_extent(size: int, filter: int, stride: int = 1, padding: int = 0) -> int:
+    """O = (N + 2P − F)/S + 1."""
+    return (size + 2 * padding - filter) // stride + 1
+
+
+def summarize(model: nn.Module, input_shape: Shape) -> ModelSummary:
+    """Runs one zero image of ``input_shape`` (C, H, W) through ``model`` and notes every layer."""
+    layers: list[LayerSummary] = []
+
+    def note(name: str) -> Any:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            layers.append(_summarize_layer(name, module, tuple(inputs[0].shape), output))
+
+        return hook
+
+    leaves = [(name, module) for name, module in model.named_modules() if not any(module.children())]
+    handles = [module.register_forward_hook(note(name or "layer")) for name, module in leaves]
+    was_training = model.training
+    try:
+        with torch.no_grad():
+            parameter = next(model.parameters(), torch.zeros(()))
+            model.eval()(parameter.new_zeros((1, *input_shape)))
+    finally:
+        model.train(was_training)
+        for handle in handles:
+            handle.remove()
+    return ModelSummary(tuple(layers))
+
+
+def _summarize_layer(name: str, module: nn.Module, input: Shape, output: Tensor) -> LayerSummary:
+    shape = tuple(output.shape)
+    return LayerSummary(
+        name=name,
+        kind=type(module).__name__,
+        input=input[1:],
+        output=shape[1:],
+        formula=_volume_formula(module, input[1:]),
+        parameters=sum(parameter.numel() for parameter in module.parameters()),
+        flops=_flops(module, input[1:], shape[1:]),
+    )
+
+
+def _flops(module: nn.Module, input: Shape, output: Shape) -> int:
+    """Multiplies and adds, a bias counted as one add an output; 0 for layers without weights."""
+    weight = getattr(module, "weight", None)
+    if isinstance(module, nn.modules.conv._ConvTransposeNd):
+        products = math.prod(input) * math.prod(module.weight.shape[1:])
+    elif isinstance(weight, Tensor) and weight.ndim >= 2:  # (outputs, inputs, window...)
+        products = math.prod(output) * math.prod(weight.shape[1:])
+    else:
+        return 0
+    bias = math.prod(output) if getattr(module, "bias", None) is not None else 0
+    return 2 * products + bias
+
+
+def _volume_formula(module: nn.Module, input: Shape) -> str:
+    """The volume formula with this layer's numbers, once if all axes agree."""
+    if not isinstance(module, nn.modules.conv._ConvNd | nn.modules.pooling._MaxPoolNd):
+        return ""
+    if isinstance(module, nn.modules.conv._ConvTransposeNd) or isinstance(module.padding, str):
+        return ""
+    axes = len(input) - 1
+    size, filter, stride, padding, dilation = (
+        input[1:],
+        *(
+            value if isinstance(value, tuple) else (value,) * axes
+            for value in (module.kernel_size, module.stride, module.padding, module.dilation)
+        ),
+    )
+    formulas = {}
+    for i in range(axes):
+        footprint = (filter[i] - 1) * dilation[i] + 1
+        result = output_extent(size[i], footprint, stride[i], padding[i])
+        text = f"({size[i]} + 2·{padding[i]} − {footprint})/{stride[i]} + 1 = {result}"
+        formulas[text] = None
+    return ", ".join(formulas)

@@ -1,0 +1,50 @@
+// One struct describes every pooling: window geometry as torch.nn's, 1-d to 3-d.
+//
+//   output[n,c,z,p,q] = max over the window's taps inside the input,
+//   tap (t,r,s) of window (z,p,q) reads input (z·stride.d + t·dilation.d − pad.d, …h, …w).
+// NaN wins; of equal values the first in row-major order wins; of NaNs the last, as in PyTorch.
+#pragma once
+
+#include <cstdint>
+
+#include "common/conv_problem.h"
+
+namespace cnnkern {
+
+/// forward: output and indices from input; backward: grad input from grad output and indices;
+/// gather: output from input at saved indices (the derivative of backward).
+enum class PoolDirection { forward, backward, gather };
+
+const char* to_string(PoolDirection direction);
+
+struct PoolProblem {
+  PoolDirection direction = PoolDirection::forward;
+  DType dtype = DType::float32;
+  Layout layout = Layout::nchw;
+  int spatial_dims = 2;
+
+  int64_t n = 1, c = 1;
+  Extent3 input, window, output, stride, dilation;
+  Extent3 pad{0, 0, 0};
+  bool ceil_mode = false;
+
+  int64_t input_elements() const { return n * c * input.volume(); }
+  int64_t output_elements() const { return n * c * output.volume(); }
+  int64_t footprint(int axis) const { return (window[axis] - 1) * dilation[axis] + 1; }
+
+  /// Sets Z, P, Q as torch does; with ceil_mode the last window must start inside the input or its
+  /// left padding. Throws when a parameter is out of its range.
+  void set_output();
+
+  bool operator==(const PoolProblem&) const = default;
+};
+
+/// Dense tensors in the problem's layout; indices (int64, the input's flat position D·H·W within
+/// its plane, as torch.nn.MaxPool2d(return_indices=True) gives) may be null in forward only.
+struct PoolTensors {
+  void* input = nullptr;
+  void* output = nullptr;
+  int64_t* indices = nullptr;
+};
+
+}  // namespace cnnkern

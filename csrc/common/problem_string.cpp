@@ -1,0 +1,195 @@
+#include "common/problem_string.h"
+
+#include <cctype>
+#include <map>
+#include <sstream>
+#include <stdexcept>
+#include <vector>
+
+namespace cnnkern {
+namespace {
+
+using Sizes = std::map<std::string, int64_t>;
+
+const std::vector<std::string> size_keys = {
+    "n",  "g",  "c",  "d",  "h",  "w",  "k",  "t",  "r",  "s",  "u",  "p",  "l",  "ud", "uh", "uw",
+    "pd", "ph", "pw", "ld", "lh", "lw", "pf", "pk", "pt", "pb", "pl", "pr"};
+
+[[noreturn]] void fail(const std::string& word, const std::string& why) {
+  throw std::invalid_argument("problem: '" + word + "' " + why);
+}
+
+// Splits n8c64h56… into key/number pairs; false if the word is not of that form.
+bool parse_sizes(const std::string& word, Sizes& sizes) {
+  size_t at = 0;
+  while (at < word.size()) {
+    std::string key;
+    while (at < word.size() && std::islower(static_cast<unsigned char>(word[at]))) key += word[at++];
+    std::string number;
+    while (at < word.size() && std::isdigit(static_cast<unsigned char>(word[at]))) number += word[at++];
+    if (key.empty() || number.empty()) return false;
+    bool known = false;
+    for (const std::string& candidate : size_keys) known = known || candidate == key;
+    if (!known) return false;
+    if (number.size() > 15) fail(word, "has a number of more than 15 digits: " + number);
+    if (!sizes.emplace(key, std::stoll(number)).second) fail(word, "gives " + key + " twice");
+  }
+  return !sizes.empty() && sizes.count("c");
+}
+
+struct Geometry {
+  int spatial_dims;
+  Extent3 input, filter, stride, dilation, pad_begin, pad_end;
+};
+
+Geometry geometry_of(const Sizes& sizes) {
+  const auto get = [&](const std::string& key, int64_t fallback) {
+    const auto found = sizes.find(key);
+    return found == sizes.end() ? fallback : found->second;
+  };
+  Geometry g;
+  g.spatial_dims = sizes.count("d") ? 3 : sizes.count("h") ? 2 : 1;
+  const int64_t h = get("h", 1), r = get("r", g.spatial_dims == 1 ? 1 : get("s", 1));
+  g.input = {get("d", 1), h, get("w", h)};
+  g.filter = {get("t", g.spatial_dims == 3 ? r : 1), r, get("s", r)};
+  const char* axis_names = "dhw";
+  const char* begin_keys[3] = {"pf", "pt", "pl"};
+  const char* end_keys[3] = {"pk", "pb", "pr"};
+  for (int axis = 0; axis < 3; ++axis) {
+    const bool present = axis >= 3 - g.spatial_dims;
+    const auto per_axis = [&](const std::string& key, int64_t fallback) {
+      return get(key + axis_names[axis], present ? get(key, fallback) : fallback);
+    };
+    g.stride[axis] = per_axis("u", 1);
+    g.dilation[axis] = per_axis("l", 1);
+    g.pad_begin[axis] = get(begin_keys[axis], per_axis("p", 0));
+    g.pad_end[axis] = get(end_keys[axis], per_axis("p", 0));
+  }
+  return g;
+}
+
+void append_axes(std::ostringstream& out, const std::string& key, const Extent3& value,
+                 int spatial_dims, int64_t fallback) {
+  bool same = true;
+  for (int axis = 3 - spatial_dims; axis < 3; ++axis) same = same && value[axis] == value.w;
+  if (same) {
+    if (value.w != fallback) out << key << value.w;
+    return;
+  }
+  for (int axis = 3 - spatial_dims; axis < 3; ++axis)
+    if (value[axis] != fallback) out << key << "dhw"[axis] << value[axis];
+}
+
+void append_window(std::ostringstream& out, const Extent3& window, int spatial_dims) {
+  if (spatial_dims == 3) out << "t" << window.d;
+  if (spatial_dims >= 2) out << "r" << window.h;
+  out << "s" << window.w;
+}
+
+void append_input(std::ostringstream& out, const Extent3& input, int spatial_dims) {
+  if (spatial_dims == 3) out << "d" << input.d;
+  if (spatial_dims >= 2) out << "h" << input.h;
+  out << "w" << input.w;
+}
+
+void append_options(std::ostringstream& out, DType dtype, Layout layout) {
+  if (dtype == DType::float64) out << " f64";
+  if (dtype == DType::float16) out << " f16";
+  if (dtype == DType::bfloat16) out << " bf16";
+  if (layout == Layout::nhwc) out << " nhwc";
+}
+
+}  // namespace
+
+NamedProblem parse_problem(const std::string& text) {
+  NamedProblem result;
+  Sizes sizes;
+  DType dtype = DType::float32;
+  Layout layout = Layout::nchw;
+  ConvDirection conv_direction = ConvDirection::fprop;
+  PoolDirection pool_direction = PoolDirection::forward;
+  bool ceil_mode = false;
+
+  std::istringstream words(text);
+  for (std::string word; words >> word;) {
+    if (word == "f32") dtype = DType::float32;
+    else if (word == "f64") dtype = DType::float64;
+    else if (word == "f16") dtype = DType::float16;
+    else if (word == "bf16") dtype = DType::bfloat16;
+    else if (word == "nchw") layout = Layout::nchw;
+    else if (word == "nhwc") layout = Layout::nhwc;
+    else if (word == "fprop") conv_direction = ConvDirection::fprop;
+    else if (word == "dgrad") conv_direction = ConvDirection::dgrad;
+    else if (word == "wgrad") conv_direction = ConvDirection::wgrad;
+    else if (word == "maxpool") result.is_pool = true;
+    else if (word == "maxpool_backward") result.is_pool = true, pool_direction = PoolDirection::backward;
+    else if (word == "ceil") ceil_mode = true;
+    else if (word.size() > 1 && word.size() < 8 && word[0] == 'x' &&
+             word.find_first_not_of("0123456789", 1) == std::string::npos)
+      result.multiplicity = std::stoi(word.substr(1));
+    else if (sizes.empty() && parse_sizes(word, sizes)) continue;
+    else if (sizes.empty() && result.name.empty()) sizes.clear(), result.name = word;
+    else fail(word, "is no size list and no option (f32 f64 f16 bf16 nchw nhwc fprop dgrad wgrad "
+                    "maxpool maxpool_backward ceil xM)");
+  }
+  if (sizes.empty()) fail(text, "has no size list such as n8c64h56w56k64r3s3p1");
+  if (!sizes.count("h") && !sizes.count("w")) fail(text, "gives neither h nor w");
+
+  const auto get = [&](const char* key) { return sizes.count(key) ? sizes.at(key) : int64_t{1}; };
+  const Geometry g = geometry_of(sizes);
+  if (result.is_pool) {
+    if (sizes.count("k") || sizes.count("g")) fail(text, "is a pooling and takes no k and no g");
+    if (!(g.pad_begin == g.pad_end)) fail(text, "is a pooling and takes the same padding on both sides");
+    PoolProblem& p = result.pool;
+    p.direction = pool_direction, p.dtype = dtype, p.layout = layout, p.spatial_dims = g.spatial_dims;
+    p.n = get("n"), p.c = get("c");
+    p.input = g.input, p.window = g.filter, p.stride = g.stride, p.dilation = g.dilation;
+    p.pad = g.pad_begin, p.ceil_mode = ceil_mode;
+    p.set_output();
+  } else {
+    if (!sizes.count("k")) fail(text, "is a convolution and needs k, the number of filters");
+    ConvProblem& p = result.conv;
+    p.direction = conv_direction, p.dtype = dtype, p.layout = layout, p.spatial_dims = g.spatial_dims;
+    p.n = get("n"), p.c = get("c"), p.k = get("k"), p.groups = get("g");
+    p.input = g.input, p.filter = g.filter, p.stride = g.stride, p.dilation = g.dilation;
+    p.pad_begin = g.pad_begin, p.pad_end = g.pad_end;
+    p.set_output();
+    p.validate();
+  }
+  return result;
+}
+
+std::string to_string(const ConvProblem& problem) {
+  std::ostringstream out;
+  out << "n" << problem.n;
+  if (problem.groups != 1) out << "g" << problem.groups;
+  out << "c" << problem.c;
+  append_input(out, problem.input, problem.spatial_dims);
+  out << "k" << problem.k;
+  append_window(out, problem.filter, problem.spatial_dims);
+  append_axes(out, "u", problem.stride, problem.spatial_dims, 1);
+  append_axes(out, "p", problem.pad_begin, problem.spatial_dims, 0);
+  const char* end_keys[3] = {"pk", "pb", "pr"};
+  for (int axis = 0; axis < 3; ++axis)
+    if (problem.pad_end[axis] != problem.pad_begin[axis]) out << end_keys[axis] << problem.pad_end[axis];
+  append_axes(out, "l", problem.dilation, problem.spatial_dims, 1);
+  append_options(out, problem.dtype, problem.layout);
+  if (problem.direction != ConvDirection::fprop) out << " " << to_string(problem.direction);
+  return out.str();
+}
+
+std::string to_string(const PoolProblem& problem) {
+  std::ostringstream out;
+  out << "n" << problem.n << "c" << problem.c;
+  append_input(out, problem.input, problem.spatial_dims);
+  append_window(out, problem.window, problem.spatial_dims);
+  append_axes(out, "u", problem.stride, problem.spatial_dims, 1);
+  append_axes(out, "p", problem.pad, problem.spatial_dims, 0);
+  append_axes(out, "l", problem.dilation, problem.spatial_dims, 1);
+  append_options(out, problem.dtype, problem.layout);
+  out << (problem.direction == PoolDirection::backward ? " maxpool_backward" : " maxpool");
+  if (problem.ceil_mode) out << " ceil";
+  return out.str();
+}
+
+}  // namespace cnnkern

@@ -1,0 +1,162 @@
+// The matrix multiplication under every convolution: C = A · B, BLIS style.
+//
+// A is packed in panels of tile_rows rows, B in panels of tile_cols columns, each panel
+// [depth][width]. The micro-kernel keeps a tile of C in registers (tile_rows × 2 vectors), reads
+// two vectors of B and broadcasts tile_rows numbers of A for each step of the depth. The depth is
+// cut in blocks of depth_block so that a panel of B stays in L1 and a block of A in L2; between
+// blocks the tiles of C rest in `partial`.
+// Source: Van Zee & van de Geijn, "BLIS: a framework for rapidly instantiating BLAS" (2015).
+#pragma once
+
+#include <algorithm>
+#include <utility>
+
+#include "cpu/simd.h"
+
+namespace cnnkern::cpu::CNNKERN_CPU_ISA {
+
+inline constexpr int tile_rows = CNNKERN_TILE_ROWS;
+template <class A>
+inline constexpr int tile_cols = 2 * lanes<A>;
+inline constexpr int64_t depth_block = 256;
+
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+template <class A>
+using Tile = Vec<A>[tile_rows][2];
+
+template <class A>
+inline void multiply_tile(int64_t depth, const A* a, const A* b, Tile<A>& c) {
+  Tile<A> sum = {};
+  for (int64_t k = 0; k < depth; ++k, a += tile_rows, b += tile_cols<A>) {
+    const Vec<A> b0 = load<A>(b), b1 = load<A>(b + lanes<A>);
+#pragma GCC unroll 16
+    for (int i = 0; i < tile_rows; ++i) {
+      const Vec<A> ai = broadcast(a[i]);
+      sum[i][0] = fma<A>(ai, b0, sum[i][0]);
+      sum[i][1] = fma<A>(ai, b1, sum[i][1]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < tile_rows; ++i) {
+    c[i][0] = sum[i][0];
+    c[i][1] = sum[i][1];
+  }
+}
+
+/// A block of one operand: panel p begins at data + p · stride.
+template <class A>
+struct Panels {
+  const A* data;
+  int64_t stride, count;
+};
+
+/// Multiplies one block of the depth. Tiles begin at zero if `first`, else where `partial` left
+/// them; if `last` they go to finish(row panel, column panel, tile), else to `partial`, which holds
+/// a.count · b.count tiles.
+template <class A, class Finish>
+void multiply(int64_t depth, const Panels<A>& a, const Panels<A>& b, A* partial, bool first,
+              bool last, Finish&& finish) {
+  constexpr int64_t tile_size = tile_rows * tile_cols<A>;
+  const int64_t l2_panels = std::max<int64_t>(1, (192 << 10) / (depth_block * tile_rows * sizeof(A)));
+  for (int64_t begin = 0; begin < a.count; begin += l2_panels)
+    for (int64_t j = 0; j < b.count; ++j)
+      for (int64_t i = begin; i < std::min(begin + l2_panels, a.count); ++i) {
+        Tile<A> tile;
+        multiply_tile(depth, a.data + i * a.stride, b.data + j * b.stride, tile);
+        A* const kept = partial + (j * a.count + i) * tile_size;
+        if (!first)
+          for (int r = 0; r < tile_rows; ++r)
+            for (int v = 0; v < 2; ++v)
+              tile[r][v] += load<A>(kept + r * tile_cols<A> + v * lanes<A>);
+        if (last)
+          finish(i, j, tile);
+        else
+          for (int r = 0; r < tile_rows; ++r)
+            for (int v = 0; v < 2; ++v) store<A>(kept + r * tile_cols<A> + v * lanes<A>, tile[r][v]);
+      }
+}
+
+/// Where a tile goes: element (i, j) to base[row_offset[i] + col_offset[j]].
+template <class A, class T>
+struct TileOutput {
+  T* base;
+  const int64_t *row_offset, *col_offset;
+  int64_t rows, cols;         // that exist
+  bool contiguous;            // col_offset counts up by one
+  const A *row_bias, *col_bias;  // or null; col_bias is as wide as the tile
+
+  void store_tile(Tile<A>& tile) const {
+    for (int i = 0; i < tile_rows; ++i)
+      for (int v = 0; v < 2; ++v) {
+        if (row_bias && i < rows) tile[i][v] += broadcast(row_bias[i]);
+        if (col_bias) tile[i][v] += load<A>(col_bias + v * lanes<A>);
+      }
+    for (int64_t i = 0; i < std::min<int64_t>(rows, tile_rows); ++i) {
+      T* const to = base + row_offset[i] + col_offset[0];
+      if (contiguous && cols >= tile_cols<A>) {
+        store<A>(to, tile[i][0]);
+        store<A>(to + lanes<A>, tile[i][1]);
+        continue;
+      }
+      A row[tile_cols<A>];
+      store<A>(row, tile[i][0]);
+      store<A>(row + lanes<A>, tile[i][1]);
+      for (int64_t j = 0; j < std::min<int64_t>(cols, tile_cols<A>); ++j)
+        base[row_offset[i] + col_offset[j]] = static_cast<T>(row[j]);
+    }
+  }
+};
+
+// One round of the transposition: rows whose numbers differ in the bit `distance` exchange the
+// lanes whose numbers differ from theirs in that bit.
+template <class A, int distance, size_t... lane>
+inline void exchange(Vec<A> (&rows)[lanes<A>], std::index_sequence<lane...>) {
+  constexpr int size = lanes<A>;
+#pragma GCC unroll 16
+  for (int i = 0; i < size; ++i) {
+    if (i & distance) continue;
+    const Vec<A> upper = rows[i], lower = rows[i + distance];
+    rows[i] = __builtin_shufflevector(upper, lower,
+                                      (lane & distance ? size + lane - distance : lane)...);
+    rows[i + distance] = __builtin_shufflevector(
+        upper, lower, (lane & distance ? size + lane : lane + distance)...);
+  }
+}
+
+// Transposes a square of lanes × lanes in registers, in log2(lanes) rounds.
+template <class A, int distance = lanes<A> / 2>
+inline void transpose_square(Vec<A> (&rows)[lanes<A>]) {
+  exchange<A, distance>(rows, std::make_index_sequence<lanes<A>>());
+  if constexpr (distance > 1) transpose_square<A, distance / 2>(rows);
+}
+
+/// to[c · width + r] = from[r · ld + c] for c < cols; zero for rows <= r < width.
+template <int width, class A>
+void transpose(const A* from, int ld, int rows, int cols, A* to) {
+  constexpr int size = lanes<A>;
+  int c = 0;
+  for (; c + size <= cols; c += size)
+#pragma GCC unroll 8
+    for (int r = 0; r < width; r += size) {
+      Vec<A> square[size];
+      for (int i = 0; i < size; ++i)
+        square[i] = r + i < rows ? load<A>(from + (r + i) * ld + c) : Vec<A>{};
+      transpose_square<A>(square);
+      constexpr int rest = width % size;
+      for (int i = 0; i < size; ++i) {
+        A* const column = to + (c + i) * width + r;
+        if (rest == 0 || r + size <= width)
+          store<A>(column, square[i]);
+        else
+          __builtin_memcpy(column, &square[i], rest * sizeof(A));
+      }
+    }
+  for (; c < cols; ++c) {
+    A* const column = to + c * width;
+    for (int r = 0; r < width; ++r) column[r] = 0;
+    for (int r = 0; r < std::min(rows, width); ++r) column[r] = from[r * ld + c];
+  }
+}
+
+}  // namespace cnnkern::cpu::CNNKERN_CPU_ISA

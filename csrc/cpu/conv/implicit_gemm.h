@@ -1,0 +1,180 @@
+// fprop and dgrad as an implicit GEMM: pixels × filters, summed over taps and channels.
+//
+// nchw: rows are filters and columns pixels, so that a tile is stored along w; nhwc: rows are
+// pixels and columns filters, so that it is stored along the channels. The weights are packed once
+// a call, in panels of all their depth; patches are packed by the task that multiplies them, a
+// block of pixels × depth_block at a time. A task is a block of pixels and of filters.
+// Memory: a copy of the weights, and per thread at most pixel_block · (depth_block + 512) numbers
+// of the arithmetic type (0.6 MiB for float).
+// Source: implicit GEMM (Chetlur et al., cuDNN, 2014) over the BLIS blocking of gemm.h.
+#pragma once
+
+#include "cpu/conv/gemm.h"
+#include "cpu/conv/patches.h"
+
+namespace cnnkern::cpu::CNNKERN_CPU_ISA {
+
+inline constexpr int64_t pixel_block = 192, filter_block = 512, wanted_tasks = 16;
+
+template <class T, Layout layout>
+class ImplicitGemm {
+  using A = accumulator_t<T>;
+  static constexpr bool nchw = layout == Layout::nchw;
+  static constexpr int pixel_width = nchw ? tile_cols<A> : tile_rows;
+  static constexpr int filter_width = nchw ? tile_rows : tile_cols<A>;
+
+ public:
+  explicit ImplicitGemm(const GatherConv& conv)
+      : conv_(conv),
+        gather_(conv.gather),
+        depth_(gather_.depth()),
+        filter_panels_(ceil_div(conv.filters, filter_width)),
+        weights_(conv.groups * filter_panels_ * filter_width * depth_),
+        bias_(conv.groups * filter_panels_ * filter_width),
+        filter_offset_(filter_panels_ * filter_width) {
+    for (int64_t m = 0; m < filter_panels_ * filter_width; ++m)
+      filter_offset_[m] = m * conv.dest_strides.c;
+    const auto* bias = static_cast<const T*>(conv.bias);
+    for (int64_t panel = 0; panel < conv.groups * filter_panels_; ++panel)
+      for (int64_t i = 0; i < filter_width; ++i) {
+        const int64_t group = panel / filter_panels_;
+        const int64_t m = panel % filter_panels_ * filter_width + i;
+        const bool exists = bias && m < conv.filters;
+        bias_[panel * filter_width + i] =
+            exists ? static_cast<A>(bias[group * conv.filters + m]) : A(0);
+      }
+  }
+
+  void run(const ParallelFor& parallel) const {
+    parallel(conv_.groups * filter_panels_, [this](int64_t begin, int64_t end) {
+      for (int64_t panel = begin; panel < end; ++panel) pack_weights(panel);
+    });
+    // Blocks shrink until there are enough tasks, pixels first: filters share packed patches.
+    const int64_t pixels = gather_.pixels();
+    const auto blocks = [&](int64_t size, int64_t block) { return ceil_div(size, block); };
+    int64_t pixels_each = std::min(pixel_block / pixel_width, blocks(pixels, pixel_width));
+    int64_t panels_each = std::min(filter_block / filter_width, filter_panels_);
+    const auto tasks = [&] {
+      return conv_.groups * blocks(pixels, pixels_each * pixel_width) *
+             blocks(filter_panels_, panels_each);
+    };
+    while (tasks() < wanted_tasks && pixels_each * pixel_width > 48)
+      pixels_each = ceil_div(pixels_each, 2);
+    while (tasks() < wanted_tasks && panels_each * filter_width > 64)
+      panels_each = ceil_div(panels_each, 2);
+    const int64_t filter_blocks = blocks(filter_panels_, panels_each);
+    const int64_t per_group = blocks(pixels, pixels_each * pixel_width) * filter_blocks;
+    parallel(tasks(), [&](int64_t begin, int64_t end) {
+      Scratch scratch(pixels_each * pixel_width, panels_each * filter_width);
+      for (int64_t task = begin; task < end; ++task) {
+        const int64_t in_group = task % per_group;
+        const int64_t pixel = in_group / filter_blocks * pixels_each * pixel_width;
+        const int64_t panel = in_group % filter_blocks * panels_each;
+        run_block(task / per_group, pixel, std::min(pixels, pixel + pixels_each * pixel_width),
+                  panel, std::min(filter_panels_, panel + panels_each), scratch);
+      }
+    });
+  }
+
+ private:
+  struct Scratch {
+    Buffer<A> patches, rows, partial;
+    Buffer<int64_t> pixel_offset;
+
+    Scratch(int64_t pixels, int64_t filters)
+        : patches(pixels * depth_block),
+          rows(pixel_width * depth_block),
+          partial(pixels * filters),
+          pixel_offset(pixels) {}
+  };
+
+  void pack_weights(int64_t panel) const {
+    const int64_t first = panel % filter_panels_ * filter_width;
+    const int64_t count = std::min<int64_t>(filter_width, conv_.filters - first);
+    const T* const from = static_cast<const T*>(conv_.weight) +
+                          panel / filter_panels_ * conv_.weight_group +
+                          first * conv_.weight_filter;
+    A* to = weights_.get() + panel * filter_width * depth_;
+    for (int64_t t = 0; t < gather_.tap_count; ++t)
+      for (int64_t c = 0; c < gather_.channels; ++c, to += filter_width) {
+        const T* const tap = from + gather_.taps[t].weight + c * conv_.weight_channel;
+        for (int64_t i = 0; i < filter_width; ++i)
+          to[i] = i < count ? static_cast<A>(tap[i * conv_.weight_filter]) : A(0);
+      }
+  }
+
+  // Depth [begin, end) of the pixels, in panels; the lanes beyond the last pixel are zero.
+  void pack_patches(int64_t group, int64_t first_pixel, int64_t last_pixel, int64_t begin,
+                    int64_t end, Scratch& scratch) const {
+    const T* const source = static_cast<const T*>(gather_.source) +
+                            group * gather_.channels * gather_.strides.c;
+    A* to = scratch.patches.get();
+    PixelCursor cursor(gather_, first_pixel);
+    for (int64_t pixel = first_pixel; pixel < last_pixel; pixel += pixel_width) {
+      const auto count = static_cast<int>(std::min<int64_t>(pixel_width, last_pixel - pixel));
+      if constexpr (nchw) {
+        PixelPanel<A, pixel_width> panel(gather_, cursor, count);
+        panel.gather_rows(source, begin, end, to);
+      } else {
+        for (int i = 0; i < count; ++i, cursor.advance())
+          gather_pixel(gather_, source, cursor, begin, end, scratch.rows.get() + i * depth_block);
+        transpose<pixel_width, A>(scratch.rows.get(), depth_block, count, end - begin, to);
+      }
+      to += pixel_width * depth_block;
+    }
+  }
+
+  void run_block(int64_t group, int64_t first_pixel, int64_t last_pixel, int64_t first_panel,
+                 int64_t last_panel, Scratch& scratch) const {
+    const int64_t pixels = last_pixel - first_pixel;
+    PixelCursor cursor(gather_, first_pixel);
+    const Strides& dest = conv_.dest_strides;
+    for (int64_t i = 0; i < pixels; ++i, cursor.advance())
+      scratch.pixel_offset[i] = dest.at(cursor.n, 0, cursor.d, cursor.h, cursor.w);
+
+    const A* const bias = conv_.bias ? bias_.get() + group * filter_panels_ * filter_width : nullptr;
+    T* const base = static_cast<T*>(conv_.dest) + conv_.dest_offset +
+                    group * conv_.filters * conv_.dest_strides.c;
+    const auto finish = [&](int64_t i, int64_t j, Tile<A>& tile) {
+      const int64_t pixel = (nchw ? j : i) * pixel_width;
+      const int64_t filter = (first_panel + (nchw ? i : j)) * filter_width;
+      const int64_t* const pixel_offset = scratch.pixel_offset.get() + pixel;
+      const int64_t* const filter_offset = filter_offset_.get() + filter;
+      TileOutput<A, T> output;
+      output.base = base;
+      output.row_offset = nchw ? filter_offset : pixel_offset;
+      output.col_offset = nchw ? pixel_offset : filter_offset;
+      output.rows = nchw ? conv_.filters - filter : pixels - pixel;
+      output.cols = nchw ? pixels - pixel : conv_.filters - filter;
+      output.contiguous = !nchw || (output.cols >= pixel_width && dest.space.w == 1 &&
+                                    pixel_offset[pixel_width - 1] ==
+                                        pixel_offset[0] + pixel_width - 1);
+      output.row_bias = nchw && bias ? bias + filter : nullptr;
+      output.col_bias = !nchw && bias ? bias + filter : nullptr;
+      output.store_tile(tile);
+    };
+
+    int64_t begin = 0;
+    do {  // at least once: without taps the output is the bias
+      const int64_t end = std::min(begin + depth_block, depth_);
+      pack_patches(group, first_pixel, last_pixel, begin, end, scratch);
+      const Panels<A> patches = {scratch.patches.get(), pixel_width * depth_block,
+                                 ceil_div(pixels, pixel_width)};
+      const Panels<A> weights = {
+          weights_.get() +
+              ((group * filter_panels_ + first_panel) * depth_ + begin) * filter_width,
+          filter_width * depth_, last_panel - first_panel};
+      multiply(end - begin, nchw ? weights : patches, nchw ? patches : weights,
+               scratch.partial.get(), begin == 0, end == depth_, finish);
+      begin = end;
+    } while (begin < depth_);
+  }
+
+  const GatherConv& conv_;
+  const Gather& gather_;
+  int64_t depth_, filter_panels_;
+  Buffer<A> weights_, bias_;
+  Buffer<int64_t> filter_offset_;
+};
+
+}  // namespace cnnkern::cpu::CNNKERN_CPU_ISA

@@ -1,0 +1,33 @@
+// Starts the kernels that a plan names. Tensors are dense, in the problem's layout; see
+// ConvTensors.
+#pragma once
+
+#include "common/launch.h"
+#include "cuda/conv/conv_plan.h"
+
+namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
+
+/// Pointers need only the alignment of an element: where a vector load would be misaligned, the
+/// scalar kernel of the same tile runs instead.
+void launch_conv(const ConvPlan& plan, const ConvProblem& problem, const ConvTensors& tensors,
+                 cudaStream_t stream);
+
+/// grad_bias[k] = the sum of tensors.output (the gradient of the output) over N, Z, P, Q, written
+/// to tensors.bias.
+void launch_bias_grad(const ConvProblem& problem, const ConvTensors& tensors, cudaStream_t stream);
+
+// One launcher a row of conv_kernels.inc; each is instantiated next to its kernel.
+template <class T>
+void launch_direct(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
+template <Layout layout, int vector, int m, int n, int k>
+void launch_simt_fprop(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
+template <Layout layout, int vector, int m, int n, int k>
+void launch_simt_dgrad(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
+template <Layout layout, int vector, int m, int n, int k>
+void launch_simt_wgrad(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
+
+/// weight[i] = Σ over split-K parts, in order, of workspace[part · elements + i].
+void launch_split_k_reduce(const float* workspace, float* weight, int64_t elements, int parts,
+                           cudaStream_t stream);
+
+}  // namespace cnnkern::CNNKERN_CUDA_NAMESPACE

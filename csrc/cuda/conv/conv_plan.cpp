@@ -1,0 +1,223 @@
+#include "cuda/conv/conv_plan.h"
+
+#include <algorithm>
+#include <sstream>
+
+namespace cnnkern {
+namespace {
+
+constexpr int direct_threads = 256;
+constexpr int64_t limit_31_bits = int64_t{1} << 31;
+constexpr int64_t max_grid_x = limit_31_bits - 1, max_grid_yz = 65535;
+constexpr int64_t max_workspace_bytes = int64_t{64} << 20;
+constexpr int64_t min_depth_per_split = 512;  // shorter sums do not pay for their partial results
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+template <class... Parts>
+std::string sentence(const Parts&... parts) {
+  std::ostringstream text;
+  (text << ... << parts);
+  return text.str();
+}
+
+/// The GEMM of one group; dgrad is cut into one GEMM for each class of input pixels that have the
+/// same remainder modulo the stride, all as large as the largest.
+struct GemmView {
+  int64_t rows, columns, depth, classes = 1;
+};
+
+GemmView gemm_view(const ConvProblem& p) {
+  const int64_t c = p.c_per_group(), k = p.k_per_group(), taps = p.filter.volume();
+  switch (p.direction) {
+    case ConvDirection::fprop: return {p.n * p.output.volume(), k, c * taps};
+    case ConvDirection::wgrad: return {k, c * taps, p.n * p.output.volume()};
+    default: break;
+  }
+  GemmView view{p.n, c, k * taps};
+  for (int axis = 0; axis < 3; ++axis) {
+    view.rows *= ceil_div(p.input[axis], p.stride[axis]);
+    view.classes *= std::min(p.stride[axis], p.input[axis]);
+  }
+  return view;
+}
+
+int64_t tiles(const GemmView& view, Tile tile) {
+  return ceil_div(view.rows, tile.m) * ceil_div(view.columns, tile.n);
+}
+
+/// Parts into which wgrad's depth is cut: none if the tiles alone give every multiprocessor a
+/// block, else enough for two blocks each, within the workspace and not into trifles.
+int choose_split_k(const ConvProblem& p, const GemmView& view, Tile tile,
+                   const DeviceCaps& device) {
+  const int64_t blocks = tiles(view, tile) * p.groups;
+  if (p.direction != ConvDirection::wgrad || blocks == 0 || blocks >= device.multiprocessors)
+    return 1;
+  const int64_t wanted =
+      std::min({2 * device.multiprocessors / blocks, view.depth / min_depth_per_split,
+                max_workspace_bytes / (4 * p.weight_elements())});
+  if (wanted <= 1) return 1;
+  const int64_t depth_per_split = ceil_div(ceil_div(view.depth, wanted), tile.k) * tile.k;
+  return static_cast<int>(ceil_div(view.depth, depth_per_split));
+}
+
+std::string refuse_vectors(const ConvKernelInfo& kernel, const ConvProblem& p) {
+  const int64_t c = p.c_per_group(), k = p.k_per_group();
+  const bool needs_k = p.direction != ConvDirection::fprop;
+  if (c % kernel.vector == 0 && (!needs_k || k % kernel.vector == 0)) return "";
+  return sentence("loads ", kernel.vector, " channels at a time, but C/G = ", c,
+                  needs_k ? sentence(" and K/G = ", k) : "", " is no multiple of ", kernel.vector);
+}
+
+std::string refuse_sizes(const ConvProblem& p, const GemmView& view) {
+  constexpr int64_t limit_coordinate = int64_t{1} << 30;
+  if (std::max({view.rows, view.columns, view.depth}) >= limit_31_bits - 1024)
+    return sentence("counts in 32 bits, but the GEMM is ", view.rows, " x ", view.columns, " x ",
+                    view.depth);
+  for (int axis = 0; axis < 3; ++axis) {
+    const int64_t extent = p.input[axis] + p.pad_begin[axis] + p.pad_end[axis];
+    if (extent >= limit_coordinate)
+      return sentence("keeps coordinates in 32 bits, but a padded axis has ", extent, " elements");
+  }
+  return "";
+}
+
+std::string refuse_simt(const ConvKernelInfo& kernel, const ConvProblem& p,
+                        const DeviceCaps& device) {
+  const Tile tile = kernel.tile;
+  if (p.dtype != kernel.dtype)
+    return sentence("computes ", to_string(kernel.dtype), ", this problem is ", to_string(p.dtype));
+  if (std::string reason = refuse_vectors(kernel, p); !reason.empty()) return reason;
+  const GemmView view = gemm_view(p);
+  constexpr int64_t least = 4;
+  const int64_t narrow =
+      p.direction == ConvDirection::wgrad ? std::min(view.rows, view.columns) : view.columns;
+  if (narrow < least || view.depth < least)
+    return sentence("a group's GEMM is ", view.rows, " x ", view.columns, " x ", view.depth, ": a ",
+                    tile.m, " x ", tile.n, " tile would be almost empty");
+  if (std::string reason = refuse_sizes(p, view); !reason.empty()) return reason;
+  if (std::max(p.groups, view.classes) > max_grid_yz || tiles(view, tile) > max_grid_x)
+    return sentence(tiles(view, tile), " tiles x ", view.classes, " stride classes x ", p.groups,
+                    " groups exceed a grid of ", max_grid_x, " x ", max_grid_yz, " x ",
+                    max_grid_yz);
+  if (kernel.shared_bytes > device.shared_per_block)
+    return sentence("needs ", kernel.shared_bytes, " bytes of shared memory, ", device.product,
+                    " has ", device.shared_per_block, " for a block");
+  if (tile.m > 64 && std::min(view.rows, view.columns) <= 64)
+    return sentence("the GEMM is ", view.rows, " x ", view.columns, ": half of every ", tile.m,
+                    " x ", tile.n, " tile would be empty");
+  const int64_t blocks =
+      tiles(view, tile) * p.groups * view.classes * choose_split_k(p, view, tile, device);
+  if (tile.m > 64 && blocks < device.multiprocessors)
+    return sentence(tile.m, " x ", tile.n, " tiles make ", blocks, " blocks for ",
+                    device.multiprocessors,
+                    " multiprocessors: a smaller tile fills the device better");
+  return "";
+}
+
+/// A kernel that computes this direction in this layout, as choose() wants it.
+struct Candidate {
+  std::string name;
+  int index;
+  const ConvKernelInfo* info;
+
+  std::string refuse(const ConvProblem& problem, const DeviceCaps& device) const {
+    return info->tile.m == 0 ? "" : refuse_simt(*info, problem, device);
+  }
+};
+
+void plan_simt(const ConvProblem& p, const DeviceCaps& device, ConvPlan& plan) {
+  const GemmView view = gemm_view(p);
+  plan.split_k = choose_split_k(p, view, plan.tile, device);
+  plan.grid = {tiles(view, plan.tile), std::max<int64_t>(plan.split_k, view.classes), p.groups};
+  if (plan.split_k > 1) plan.workspace_bytes = plan.split_k * p.weight_elements() * 4;
+  const int64_t blocks = plan.grid[0] * plan.grid[1] * plan.grid[2];
+  plan.why = sentence("the GEMM is ", view.rows, " x ", view.columns, " x ", view.depth, ": ",
+                      blocks, " blocks for ", device.multiprocessors, " multiprocessors");
+  if (plan.split_k > 1) plan.why += sentence(", after splitting its depth by ", plan.split_k);
+}
+
+void plan_direct(const ConvProblem& p, ConvPlan& plan) {
+  const bool wgrad = p.direction == ConvDirection::wgrad;
+  const int64_t threads = wgrad                                 ? p.weight_elements() * 32
+                          : p.direction == ConvDirection::fprop ? p.output_elements()
+                                                                : p.input_elements();
+  plan.grid[0] = std::min(ceil_div(threads, direct_threads), max_grid_x);
+  plan.why = wgrad ? "takes every problem; one warp makes one weight"
+                   : "takes every problem; one thread makes one element";
+}
+
+ConvKernelInfo simt_kernel(const char* direction, ConvDirection which, Layout layout, int vector,
+                           Tile tile, int arch) {
+  const std::string name = sentence("implicit_gemm_simt_", tile.m, "x", tile.n, "x", tile.k,
+                                    vector > 1 ? sentence("_vec", vector) : "");
+  const std::string symbol =
+      sentence("simt_", direction, "<(cnnkern::Layout)", static_cast<int>(layout), ", ", vector,
+               ", ", tile.m, ", ", tile.n, ", ", tile.k, ">");
+  return {name,
+          which,
+          DType::float32,
+          false,
+          layout,
+          vector,
+          tile,
+          simt_threads(tile),
+          simt_shared_bytes(tile, arch),
+          symbol};
+}
+
+ConvKernelInfo direct_kernel(const char* direction, ConvDirection which, DType dtype,
+                             const char* type) {
+  const std::string symbol = sentence("direct_", direction, "<", type, ">");
+  return {"direct", which, dtype, true, Layout::nchw, 1, {}, direct_threads, 0, symbol};
+}
+
+const std::vector<ConvKernelInfo>& cached_table(int arch) {
+  static const std::vector<ConvKernelInfo> tables[2] = {conv_kernel_table(75),
+                                                        conv_kernel_table(80)};
+  return tables[arch >= 80];
+}
+
+}  // namespace
+
+std::vector<ConvKernelInfo> conv_kernel_table(int arch) {
+  return {
+#define CNNKERN_SIMT_FPROP(layout, vector, m, n, k) \
+  simt_kernel("fprop", ConvDirection::fprop, Layout::layout, vector, {m, n, k}, arch),
+#define CNNKERN_SIMT_DGRAD(layout, vector, m, n, k) \
+  simt_kernel("dgrad", ConvDirection::dgrad, Layout::layout, vector, {m, n, k}, arch),
+#define CNNKERN_SIMT_WGRAD(layout, vector, m, n, k) \
+  simt_kernel("wgrad", ConvDirection::wgrad, Layout::layout, vector, {m, n, k}, arch),
+#define CNNKERN_DIRECT(direction, dtype, type) \
+  direct_kernel(#direction, ConvDirection::direction, DType::dtype, #type),
+#include "cuda/conv/conv_kernels.inc"
+  };
+}
+
+ConvPlan plan_conv(const ConvProblem& problem, const DeviceCaps& device,
+                   const std::string& forced) {
+  const std::vector<ConvKernelInfo>& table = cached_table(device.arch);
+  std::vector<Candidate> candidates;
+  for (size_t i = 0; i < table.size(); ++i) {
+    const ConvKernelInfo& row = table[i];
+    const bool generic = row.tile.m == 0;
+    if (row.direction == problem.direction && (row.any_layout || row.layout == problem.layout) &&
+        (!generic || row.dtype == problem.dtype))
+      candidates.push_back({row.name, static_cast<int>(i), &row});
+  }
+  ConvPlan plan;
+  const size_t chosen =
+      choose(std::span<const Candidate>(candidates), problem, device, forced, &plan.refusals);
+  const ConvKernelInfo& kernel = *candidates[chosen].info;
+  plan.kernel = kernel.name;
+  plan.index = candidates[chosen].index;
+  plan.tile = kernel.tile;
+  plan.threads = kernel.threads;
+  plan.shared_bytes = kernel.shared_bytes;
+  plan.symbol = kernel.symbol;
+  if (kernel.tile.m == 0) plan_direct(problem, plan);
+  else plan_simt(problem, device, plan);
+  return plan;
+}
+
+}  // namespace cnnkern

@@ -1,0 +1,180 @@
+// Implicit GEMM on the FP32 units: one main loop for fprop, dgrad and wgrad.
+//
+// A block of 16 × (n/8) threads computes an m × n tile of the result, k of the depth at a time; a
+// thread keeps m/16 × 8 sums. Each step it reads a slab of 4 depths of both operands from shared
+// memory, 16 bytes a load, for 4 · m/16 · 8 FMAs. Which rows and columns a thread owns follows from
+// how the operand lies (tile_loader.cuh):
+//   Major::k   rows thread, thread + T, …:           16 bytes are 4 depths of one row
+//   Major::mn  rows 4·thread … +3, m/2 further on …: 16 bytes are 4 rows at one depth
+// Shared memory: a ring of stages, each holding A then B. From sm_80 on cp.async fills the ring
+// stages − 1 tiles ahead; before, two stages take turns and the next tile waits in registers. Either
+// way one barrier a tile. Source: the blocked SGEMM of the textbooks (V. Volkov, J. Demmel 2008),
+// with a convolution's addresses.
+#pragma once
+
+#include "cuda/conv/tile_loader.cuh"
+#include "cuda/primitives/shared.cuh"
+
+namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
+
+template <int tile_m, int tile_n, int tile_k>
+struct SimtShared {
+  static constexpr int stages = simt_stages(CNNKERN_ARCH / 10);
+  static constexpr Tile tile{tile_m, tile_n, tile_k};
+
+  struct Stage {
+    float a[tile_m * simt_row_pitch(tile)];
+    float b[tile_n * simt_row_pitch(tile)];
+  };
+  Stage stage[stages];
+
+  static_assert(sizeof(Stage) * stages == simt_shared_bytes(tile, CNNKERN_ARCH / 10));
+};
+
+template <int vector_, int tile_m, int tile_n, int tile_k, Major major_a_, Major major_b_>
+struct SimtGemm {
+  static constexpr int vector = vector_;
+  static constexpr Major major_a = major_a_, major_b = major_b_;
+  static constexpr int threads = simt_threads({tile_m, tile_n, tile_k});
+  static constexpr int threads_m = 16, threads_n = threads / threads_m;
+  static constexpr int thread_m = tile_m / threads_m, thread_n = tile_n / threads_n;
+  static constexpr int slab = 4;
+  static_assert(tile_k % slab == 0 && thread_m % 4 == 0 && thread_n % 4 == 0);
+
+  using Shared = SimtShared<tile_m, tile_n, tile_k>;
+  using Accumulators = float[thread_m][thread_n];
+  template <class Operand>
+  using LoaderA = TileLoader<Operand, major_a, vector, tile_m, tile_k, threads>;
+  template <class Operand>
+  using LoaderB = TileLoader<Operand, major_b, vector, tile_n, tile_k, threads>;
+
+  /// The tile's row of this thread's i-th sum, and the column of its j-th.
+  __device__ __forceinline__ static int row(int i) {
+    return place<major_a, tile_m, threads_m>(static_cast<int>(threadIdx.x) / threads_n, i);
+  }
+  __device__ __forceinline__ static int column(int j) {
+    return place<major_b, tile_n, threads_n>(static_cast<int>(threadIdx.x) % threads_n, j);
+  }
+
+  /// sums += A · B over the depths [k_begin, k_end).
+  template <class OperandA, class OperandB>
+  __device__ __forceinline__ static void multiply(Shared& shared, const OperandA& operand_a,
+                                                  const OperandB& operand_b, int first_m,
+                                                  int first_n, int k_begin, int k_end,
+                                                  Accumulators& sums) {
+    LoaderA<OperandA> a(operand_a, first_m, k_begin);
+    LoaderB<OperandB> b(operand_b, first_n, k_begin);
+    const int tiles = (k_end - k_begin + tile_k - 1) / tile_k;
+    constexpr int stages = Shared::stages;
+    int read = 0;
+#if CNNKERN_ARCH >= 800
+    int write = 0;
+    const auto copy_next = [&](int tile) {
+      if (tile < tiles) {
+        a.copy_async(shared.stage[write].a);
+        b.copy_async(shared.stage[write].b);
+      }
+      cp_async_commit();  // an empty group too, so that the count of groups is the count of tiles
+      write = write + 1 == stages ? 0 : write + 1;
+    };
+#pragma unroll
+    for (int tile = 0; tile < stages - 1; ++tile) copy_next(tile);
+    for (int tile = 0; tile < tiles; ++tile) {
+      cp_async_wait<stages - 2>();
+      __syncthreads();  // this tile has arrived for all, and nobody reads the one before any more
+      copy_next(tile + stages - 1);
+      multiply_tile(shared.stage[read], sums);
+      read = read + 1 == stages ? 0 : read + 1;
+    }
+    cp_async_wait<0>();
+#else
+    if (tiles == 0) return;
+    a.load(), b.load();
+    a.store(shared.stage[0].a), b.store(shared.stage[0].b);
+    __syncthreads();
+    for (int tile = 0; tile < tiles; ++tile) {
+      const bool more = tile + 1 < tiles;
+      if (more) a.load(), b.load();
+      multiply_tile(shared.stage[read], sums);
+      read = (read + 1) % stages;
+      if (more) a.store(shared.stage[read].a), b.store(shared.stage[read].b);
+      __syncthreads();
+    }
+#endif
+  }
+
+ private:
+  template <Major major, int tile_mn, int threads_mn>
+  __device__ __forceinline__ static int place(int thread, int i) {
+    constexpr int fours = tile_mn / threads_mn / 4;
+    return major == Major::k ? thread + i * threads_mn
+                             : i / 4 * (tile_mn / fours) + thread * 4 + i % 4;
+  }
+
+  using Four = Vector<float, 4>;
+
+  // A slab of A: [i][kk] = A[row(i)][k + kk].
+  __device__ __forceinline__ static void load_a(const float* a, int k, float (&slab_a)[thread_m][slab]) {
+    if constexpr (major_a == Major::k) {
+#pragma unroll
+      for (int i = 0; i < thread_m; ++i) {
+        const Four four = load_shared<Four>(a + row(i) * (tile_k + 4) + k);
+#pragma unroll
+        for (int kk = 0; kk < slab; ++kk) slab_a[i][kk] = four[kk];
+      }
+    } else {
+#pragma unroll
+      for (int kk = 0; kk < slab; ++kk)
+#pragma unroll
+        for (int i = 0; i < thread_m; i += 4) {
+          const Four four = load_shared<Four>(a + (k + kk) * tile_m + row(i));
+#pragma unroll
+          for (int r = 0; r < 4; ++r) slab_a[i + r][kk] = four[r];
+        }
+    }
+  }
+
+  __device__ __forceinline__ static void multiply_tile(const typename Shared::Stage& stage,
+                                                       Accumulators& sums) {
+#pragma unroll
+    for (int k = 0; k < tile_k; k += slab) {
+      float a[thread_m][slab];
+      load_a(stage.a, k, a);
+      if constexpr (major_b == Major::k) {
+#pragma unroll
+        for (int j = 0; j < thread_n; ++j) {
+          const Four b = load_shared<Four>(stage.b + column(j) * (tile_k + 4) + k);
+#pragma unroll
+          for (int kk = 0; kk < slab; ++kk)
+#pragma unroll
+            for (int i = 0; i < thread_m; ++i) sums[i][j] = fmaf(a[i][kk], b[kk], sums[i][j]);
+        }
+      } else {
+#pragma unroll
+        for (int kk = 0; kk < slab; ++kk)
+#pragma unroll
+          for (int j = 0; j < thread_n; j += 4) {
+            const Four b = load_shared<Four>(stage.b + (k + kk) * tile_n + column(j));
+#pragma unroll
+            for (int i = 0; i < thread_m; ++i)
+#pragma unroll
+              for (int c = 0; c < 4; ++c)
+                sums[i][j + c] = fmaf(a[i][kk], b[c], sums[i][j + c]);
+          }
+      }
+    }
+  }
+};
+
+/// This block's tile: blocks run through the columns first, so that neighbours share rows of A.
+struct TilePosition {
+  int m, n;
+
+  __device__ __forceinline__ TilePosition(int columns, int tile_m, int tile_n) {
+    const int tiles_n = (columns + tile_n - 1) / tile_n, block = static_cast<int>(blockIdx.x);
+    m = block / tiles_n * tile_m;
+    n = block % tiles_n * tile_n;
+  }
+};
+
+}  // namespace cnnkern::CNNKERN_CUDA_NAMESPACE

@@ -1,0 +1,94 @@
+// The gathered operand of every convolution: pixels of an image seen through a filter's taps.
+//
+// An element is named by a pixel (which image, where the window stands) and by a tap (which channel,
+// how far from the window's corner). Both are points with an offset in memory, and the element's
+// address is the sum of the two offsets; it is read only if the sum of the coordinates lies inside
+// the image, else it is padding and counts as zero. So the inner loop adds and compares: borders are
+// masks, and no padded copy exists. Indices past the end of the GEMM become points far outside.
+//   fprop: input, windows of the output's pixels, rows = pixels, depth = (taps × channels)
+//   dgrad: the output's gradient, one stride class of input pixels; see dgrad.cu
+//   wgrad: input, as fprop with rows = (taps × channels), depth = pixels
+// Offsets are 64-bit; indices of pixels and taps are 31-bit and split by FastDivmod.
+#pragma once
+
+#include "common/fast_divmod.h"
+#include "cuda/conv/tile_loader.cuh"
+
+namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
+
+struct Index3 {
+  int d, h, w;
+};
+
+inline Index3 narrow(const Extent3& extent) {
+  return {static_cast<int>(extent.d), static_cast<int>(extent.h), static_cast<int>(extent.w)};
+}
+
+struct GatherPoint {
+  int64_t offset;  // elements
+  int d, h, w;
+};
+
+inline constexpr int far_outside = -(1 << 30);  // two of them still do not overflow
+
+/// Splits a pixel index into image and coordinates, and a depth index into channel and tap: in
+/// the order in which the tensors lie, so that neighbours in the index are neighbours in memory.
+struct PixelSplitter {
+  FastDivmod d, h, w;
+
+  __device__ __forceinline__ int split(int index, Index3& at) const {
+    index = w.divmod(index, at.w);
+    index = h.divmod(index, at.h);
+    return d.divmod(index, at.d);
+  }
+};
+
+/// The filter order: (k, c, t, r, s) in N C D H W, (k, t, r, s, c) in channels last.
+template <Layout layout>
+struct TapSplitter {
+  FastDivmod channels;
+  PixelSplitter taps;
+
+  /// Returns the channel.
+  __device__ __forceinline__ int split(int index, Index3& tap) const {
+    if constexpr (layout == Layout::nchw) return taps.split(index, tap);
+    int channel;
+    index = channels.divmod(index, channel);
+    index = taps.w.divmod(index, tap.w);
+    tap.d = taps.h.divmod(index, tap.h);
+    return channel;
+  }
+};
+
+/// The image that is gathered from; strides in elements.
+struct GatherSource {
+  const float* data;
+  Index3 extent;
+  int64_t image_stride, channel_stride, pixel_stride;
+
+  __device__ __forceinline__ GatherPoint point(int image, int channel, Index3 at) const {
+    const int64_t pixel = (static_cast<int64_t>(at.d) * extent.h + at.h) * extent.w + at.w;
+    return {image * image_stride + channel * channel_stride + pixel * pixel_stride, at.d, at.h,
+            at.w};
+  }
+
+  __device__ __forceinline__ static GatherPoint outside() { return {0, far_outside, 0, 0}; }
+
+  __device__ __forceinline__ Access access(const GatherPoint& a, const GatherPoint& b) const {
+    const bool valid = static_cast<unsigned>(a.d + b.d) < static_cast<unsigned>(extent.d) &&
+                       static_cast<unsigned>(a.h + b.h) < static_cast<unsigned>(extent.h) &&
+                       static_cast<unsigned>(a.w + b.w) < static_cast<unsigned>(extent.w);
+    return {data + (valid ? a.offset + b.offset : 0), valid};
+  }
+};
+
+/// The tensor that is gathered from, on the host.
+inline GatherSource gather_source(const void* data, Layout layout, int64_t channels,
+                                  const Extent3& extent) {
+  const int64_t volume = extent.volume();
+  const bool channels_last = layout == Layout::nhwc;
+  return {static_cast<const float*>(data), narrow(extent), channels * volume,
+          channels_last ? 1 : volume, channels_last ? channels : 1};
+}
+
+}  // namespace cnnkern::CNNKERN_CUDA_NAMESPACE

@@ -1,0 +1,271 @@
+#include "emulator/block.h"
+
+#include <cstring>
+#include <stdexcept>
+#include <utility>
+
+#include "emulator/sanitizer.h"
+
+constinit thread_local uint3 threadIdx{};
+constinit thread_local uint3 blockIdx{};
+constinit thread_local dim3 blockDim{};
+constinit thread_local dim3 gridDim{};
+
+namespace cnnkern::emulator {
+
+constinit thread_local SharedRange shared_range{nullptr, nullptr};
+thread_local Block* Block::current = nullptr;
+
+namespace {
+
+// Unwinds a thread whose block has failed elsewhere.
+struct Cancelled {};
+
+constexpr unsigned char poison = 0xff;      // a NaN in every floating-point type
+constexpr uint16_t red_zone_fill = 0xfffd;  // another one
+constexpr size_t shared_alignment = 128;
+
+}  // namespace
+
+void Block::run(const LaunchInfo& launch, uint3 block_index, uint64_t linear_index) {
+  launch_ = &launch;
+  block_index_ = block_index;
+  random_ = Random(launch.seed ^ (linear_index + 1) * 0xd1342543de82ef95u);
+  failure_.clear();
+  Block* const outer = std::exchange(current, this);
+  blockIdx = block_index;
+  blockDim = launch.block;
+  gridDim = launch.grid;
+  prepare_shared_memory();
+  start_threads();
+  try {
+    schedule();
+    check_red_zones();
+  } catch (const std::exception& error) {
+    failure_ = error.what();
+    cancel();
+  }
+  allow_access(shared_.data(), shared_.size());
+  shared_range = {nullptr, nullptr};
+  current = outer;
+  if (!failure_.empty()) throw std::runtime_error(failure_);
+}
+
+void Block::prepare_shared_memory() {
+  const size_t bytes = launch_->shared_bytes;
+  shared_.resize(shared_alignment + red_zone + bytes + red_zone);
+  const auto address = reinterpret_cast<uintptr_t>(shared_.data()) + red_zone;
+  shared_begin_ = shared_.data() + red_zone + (-address & (shared_alignment - 1));
+  for (std::byte* zone : {shared_begin_ - red_zone, shared_begin_ + bytes})
+    for (size_t at = 0; at < red_zone; at += 2) std::memcpy(zone + at, &red_zone_fill, 2);
+  std::memset(shared_begin_, poison, bytes);
+  forbid_access(shared_begin_ - red_zone, red_zone);
+  forbid_access(shared_begin_ + bytes, red_zone);
+  shared_range = {shared_begin_, shared_begin_ + bytes};
+}
+
+// Catches what went around load_shared and store_shared, which check their own bounds.
+void Block::check_red_zones() const {
+  if (address_sanitizer) return;  // it has watched every access
+  for (const bool after : {false, true}) {
+    const std::byte* zone = shared_begin_ + (after ? launch_->shared_bytes : -red_zone);
+    for (size_t at = 0; at < red_zone; ++at) {
+      const auto expected = std::byte(at % 2 ? red_zone_fill >> 8 : red_zone_fill & 0xff);
+      if (zone[at] == expected) continue;
+      const size_t distance = after ? at : red_zone - at;
+      throw std::runtime_error("emulator: shared memory was written out of bounds: byte " +
+                               std::to_string(distance) +
+                               (after ? " past its end" : " before its start") + where());
+    }
+  }
+}
+
+void Block::start_threads() {
+  const int count = static_cast<int>(launch_->block.x * launch_->block.y * launch_->block.z);
+  threads_.resize(count);
+  warps_.resize((count + 31) / 32);
+  for (Thread& thread : threads_) {
+    thread.state = ThreadState::fresh;
+    thread.copies.clear();
+    thread.committed_groups = 0;
+  }
+  for (size_t w = 0; w < warps_.size(); ++w) {
+    const int lanes = count - static_cast<int>(w) * 32;
+    warps_[w].lanes = lanes >= 32 ? ~0u : (1u << lanes) - 1;
+    warps_[w].exited = 0;
+    warps_[w].open.clear();
+  }
+  ready_.clear();
+  at_barrier_ = exited_ = 0;
+  cancelling_ = false;
+  for (int thread = 0; thread < count; ++thread) make_ready(thread);
+}
+
+// Inserts at a random place among those that are ready.
+void Block::make_ready(int thread) {
+  ready_.push_back(thread);
+  std::swap(ready_.back(), ready_[random_.below(static_cast<uint32_t>(ready_.size()))]);
+}
+
+void Block::schedule() {
+  const int count = static_cast<int>(threads_.size());
+  while (exited_ < count) {
+    while (!ready_.empty()) {
+      const int thread = ready_.back();
+      ready_.pop_back();
+      resume(thread);
+      if (!failure_.empty()) throw std::runtime_error(failure_);
+    }
+    if (at_barrier_ == count) release_barrier();
+    else if (exited_ < count) fail_stuck();
+  }
+}
+
+void Block::release_barrier() {
+  for (const Thread& thread : threads_)
+    if (thread.site.line() != threads_[0].site.line() ||
+        std::strcmp(thread.site.file_name(), threads_[0].site.file_name()) != 0)
+      fail_stuck();
+  at_barrier_ = 0;
+  for (int thread = 0; thread < static_cast<int>(threads_.size()); ++thread) {
+    threads_[thread].state = ThreadState::ready;
+    make_ready(thread);
+  }
+}
+
+void Block::resume(int index) {
+  Thread& thread = threads_[index];
+  running_ = index;
+  const dim3& shape = launch_->block;
+  const auto linear = static_cast<unsigned>(index);
+  threadIdx = {linear % shape.x, linear / shape.x % shape.y, linear / shape.x / shape.y};
+  if (thread.state == ThreadState::fresh) {
+    thread.fiber = take_fiber();
+    thread.fiber->start([](void* block) { static_cast<Block*>(block)->run_thread(); }, this);
+    thread.state = ThreadState::ready;
+  }
+  thread.fiber->resume();
+  if (thread.state == ThreadState::exited)
+    idle_fibers_.push_back(std::exchange(thread.fiber, nullptr));
+  running_ = -1;
+}
+
+// A fiber serves the next thread when its own has ended, so threads that never wait share a stack.
+Fiber* Block::take_fiber() {
+  if (idle_fibers_.empty()) {
+    fibers_.push_back(std::make_unique<Fiber>());
+    idle_fibers_.push_back(fibers_.back().get());
+  }
+  Fiber* fiber = idle_fibers_.back();
+  idle_fibers_.pop_back();
+  return fiber;
+}
+
+// The life of a thread, on its fiber. No exception leaves it.
+void Block::run_thread() {
+  Thread& thread = threads_[running_];
+  try {
+    (*launch_->body)();
+    if (!thread.copies.empty())
+      fail("cp.async: the thread ended without waiting for a copy that it issued here",
+           thread.copies.front().site);
+  } catch (const Cancelled&) {
+  } catch (const std::exception& error) {
+    failure_ = error.what();
+  }
+  thread.state = ThreadState::exited;
+  warps_[running_ / 32].exited |= 1u << running_ % 32;
+  ++exited_;
+}
+
+void Block::wait(ThreadState state, const char* waits_in, Site site) {
+  Thread& thread = threads_[running_];
+  thread.state = state;
+  thread.waits_in = waits_in;
+  thread.site = site;
+  thread.fiber->suspend();
+  if (cancelling_) throw Cancelled{};
+}
+
+// Lets every thread that has started unwind its stack.
+void Block::cancel() {
+  cancelling_ = true;
+  for (int thread = 0; thread < static_cast<int>(threads_.size()); ++thread)
+    if (threads_[thread].fiber != nullptr) resume(thread);
+}
+
+void Block::barrier(Site site) {
+  ++at_barrier_;
+  wait(ThreadState::at_barrier, "__syncthreads", site);
+}
+
+void Block::cp_async_issue(void* shared, const void* global, size_t bytes, bool valid, Site site) {
+  check_shared(shared, bytes, site);
+  Thread& thread = threads_[running_];
+  Copy& copy = thread.copies.emplace_back();
+  copy.destination = shared;
+  copy.bytes = bytes;
+  copy.group = thread.committed_groups;
+  copy.site = site;
+  std::memset(copy.data, 0, bytes);
+  if (valid) {
+    check_global(global, bytes, site);
+    std::memcpy(copy.data, global, bytes);
+  }
+  std::memset(shared, poison, bytes);
+}
+
+void Block::cp_async_commit_group() { ++threads_[running_].committed_groups; }
+
+void Block::cp_async_wait_group(int pending) {
+  Thread& thread = threads_[running_];
+  auto copy = thread.copies.begin();
+  for (; copy != thread.copies.end() && copy->group < thread.committed_groups - pending; ++copy)
+    std::memcpy(copy->destination, copy->data, copy->bytes);
+  thread.copies.erase(thread.copies.begin(), copy);
+}
+
+void Block::rendezvous(unsigned mask, const char* opcode, void* operands, Complete complete,
+                       Site site) {
+  const int first_thread = running_ / 32 * 32, lane = running_ % 32;
+  const unsigned own = 1u << lane;
+  Warp& warp = warps_[running_ / 32];
+  const auto same_place = [&](const Rendezvous& other) {
+    return other.mask == mask && other.site.line() == site.line() &&
+           other.site.column() == site.column() && std::strcmp(other.opcode, opcode) == 0 &&
+           std::strcmp(other.site.file_name(), site.file_name()) == 0;
+  };
+  if (!(mask & own)) fail(std::string(opcode) + ": the mask does not name the calling lane", site);
+  if (mask & ~warp.lanes)
+    fail(std::string(opcode) + ": the mask names lanes that this warp does not have", site);
+  if (mask & warp.exited)
+    fail(std::string(opcode) + ": the mask names a lane that has exited", site);
+
+  Rendezvous* joined = nullptr;
+  for (Rendezvous& other : warp.open) {
+    if (same_place(other)) joined = &other;
+    // They wait for this lane, which is about to wait for them.
+    else if ((other.mask & own) && (mask & other.arrived))
+      fail(std::string("warp mismatch: this lane calls ") + opcode +
+               " while lanes of its mask wait for it elsewhere" + who_waits_where(),
+           site);
+  }
+  if (joined == nullptr) {
+    warp.open.push_back({mask, 0, opcode, site, {}});
+    joined = &warp.open.back();
+  }
+  joined->operands[lane] = operands;
+  joined->arrived |= own;
+  if (joined->arrived != mask) return wait(ThreadState::at_rendezvous, opcode, site);
+
+  complete(joined->operands.data(), mask);
+  *joined = warp.open.back();
+  warp.open.pop_back();
+  for (int other = 0; other < 32; ++other)
+    if (other != lane && (mask >> other & 1)) {
+      threads_[first_thread + other].state = ThreadState::ready;
+      make_ready(first_thread + other);
+    }
+}
+
+}  // namespace cnnkern::emulator

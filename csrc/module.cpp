@@ -1,0 +1,198 @@
+// The Python module `_C`: problems, plans, the kernel table. No tensors; the operators register
+// themselves with PyTorch when this library is loaded.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "common/device_caps.h"
+#include "common/problem_string.h"
+#include "common/trace.h"
+#include "cpu/conv/conv_cpu.h"
+#include "cpu/pool/pool_cpu.h"
+#include "torch/forced_kernel.h"
+
+#ifdef CNNKERN_WITH_PLANS
+#include "cuda/conv/conv_plan.h"
+#include "cuda/pool/pool_plan.h"
+#endif
+
+namespace py = pybind11;
+
+namespace cnnkern {
+namespace {
+
+// The spatial entries that the problem has, as a tuple.
+py::tuple spatial(const Extent3& extent, int spatial_dims) {
+  py::tuple result(static_cast<size_t>(spatial_dims));
+  for (int i = 0; i < spatial_dims; ++i) result[static_cast<size_t>(i)] = extent[3 - spatial_dims + i];
+  return result;
+}
+
+py::dict parse(const std::string& text) {
+  const NamedProblem named = parse_problem(text);
+  py::dict result;
+  result["name"] = named.name;
+  result["multiplicity"] = named.multiplicity;
+  result["is_pool"] = named.is_pool;
+  if (named.is_pool) {
+    const PoolProblem& p = named.pool;
+    const int dims = p.spatial_dims;
+    result["text"] = to_string(p);
+    result["n"] = p.n, result["c"] = p.c;
+    result["input"] = spatial(p.input, dims), result["kernel"] = spatial(p.window, dims);
+    result["output"] = spatial(p.output, dims), result["stride"] = spatial(p.stride, dims);
+    result["padding"] = spatial(p.pad, dims), result["dilation"] = spatial(p.dilation, dims);
+    result["ceil_mode"] = p.ceil_mode;
+    result["dtype"] = to_string(p.dtype), result["layout"] = to_string(p.layout);
+    result["direction"] = to_string(p.direction);
+  } else {
+    const ConvProblem& p = named.conv;
+    const int dims = p.spatial_dims;
+    result["text"] = to_string(p);
+    result["n"] = p.n, result["c"] = p.c, result["k"] = p.k, result["groups"] = p.groups;
+    result["input"] = spatial(p.input, dims), result["kernel"] = spatial(p.filter, dims);
+    result["output"] = spatial(p.output, dims), result["stride"] = spatial(p.stride, dims);
+    result["pad_begin"] = spatial(p.pad_begin, dims), result["pad_end"] = spatial(p.pad_end, dims);
+    result["dilation"] = spatial(p.dilation, dims);
+    result["dtype"] = to_string(p.dtype), result["layout"] = to_string(p.layout);
+    result["direction"] = to_string(p.direction);
+    result["flops"] = p.flops();
+  }
+  return result;
+}
+
+py::list refusal_list(const std::vector<Refusal>& refusals) {
+  py::list result;
+  for (const Refusal& refusal : refusals) result.append(py::make_tuple(refusal.kernel, refusal.reason));
+  return result;
+}
+
+template <class Plan>
+py::dict cpu_plan(const Plan& plan) {
+  py::dict result;
+  result["backend"] = "cpu";
+  result["kernel"] = plan.kernel;
+  result["isa"] = cpu::to_string(plan.isa);
+  result["why"] = plan.why;
+  result["refusals"] = refusal_list(plan.refusals);
+  return result;
+}
+
+#ifdef CNNKERN_WITH_PLANS
+// What both kinds of plan for a GPU say: the launch, not yet the registers (the compiler's records).
+template <class Plan>
+py::dict cuda_plan(const Plan& plan, const DeviceCaps& device) {
+  py::dict result;
+  result["backend"] = "cuda";
+  result["kernel"] = plan.kernel;
+  result["device"] = device.name, result["product"] = device.product, result["arch"] = device.arch;
+  result["symbol"] = plan.symbol;
+  result["grid"] = py::make_tuple(plan.grid[0], plan.grid[1], plan.grid[2]);
+  result["threads"] = plan.threads;
+  result["shared_bytes"] = plan.shared_bytes;
+  result["why"] = plan.why;
+  result["refusals"] = refusal_list(plan.refusals);
+  return result;
+}
+#endif
+
+py::dict plan(const std::string& text, const std::string& device, const std::string& forced) {
+  const NamedProblem named = parse_problem(text);
+  if (device == "cpu") {
+    const cpu::Isa isa = cpu::current_isa();
+    return named.is_pool ? cpu_plan(cpu::plan_pool_cpu(named.pool, isa, forced, true))
+                         : cpu_plan(cpu::plan_conv_cpu(named.conv, isa, forced, true));
+  }
+  const DeviceCaps* caps = find_device(device);
+  if (!caps) {
+    std::string known = "cpu";
+    for (const DeviceCaps& each : known_devices) known += std::string(", ") + each.name;
+    throw std::invalid_argument("device '" + device + "' is not known; use one of " + known);
+  }
+#ifdef CNNKERN_WITH_PLANS
+  if (named.is_pool) return cuda_plan(plan_pool(named.pool, *caps, forced), *caps);
+  const ConvPlan conv = plan_conv(named.conv, *caps, forced);
+  py::dict result = cuda_plan(conv, *caps);
+  result["tile"] = py::make_tuple(conv.tile.m, conv.tile.n, conv.tile.k);
+  result["split_k"] = conv.split_k;
+  result["workspace_bytes"] = conv.workspace_bytes;
+  return result;
+#else
+  throw std::invalid_argument("no plans");
+#endif
+}
+
+template <class Kernel>
+void append_cpu_kernels(py::list& result, const char* operation, const std::vector<Kernel>& table) {
+  for (const Kernel& kernel : table) {
+    py::dict row;
+    row["backend"] = "cpu", row["operation"] = operation, row["name"] = kernel.name;
+    row["idea"] = kernel.idea;
+    result.append(row);
+  }
+}
+
+py::list kernels() {
+  py::list result;
+  append_cpu_kernels(result, "conv", cpu::conv_cpu_kernel_table());
+  append_cpu_kernels(result, "max_pool", cpu::pool_cpu_kernel_table());
+#ifdef CNNKERN_WITH_PLANS
+  for (const ConvKernelInfo& kernel : conv_kernel_table()) {
+    py::dict row;
+    row["backend"] = "cuda", row["operation"] = "conv", row["name"] = kernel.name;
+    row["direction"] = to_string(kernel.direction), row["dtype"] = to_string(kernel.dtype);
+    row["tile"] = py::make_tuple(kernel.tile.m, kernel.tile.n, kernel.tile.k);
+    row["threads"] = kernel.threads, row["shared_bytes"] = kernel.shared_bytes;
+    row["symbol"] = kernel.symbol;
+    result.append(row);
+  }
+  for (const PoolKernelInfo& kernel : pool_kernel_table()) {
+    py::dict row;
+    row["backend"] = "cuda", row["operation"] = "max_pool", row["name"] = kernel.name;
+    row["direction"] = to_string(kernel.direction), row["dtype"] = to_string(kernel.dtype);
+    row["threads"] = kernel.threads, row["shared_bytes"] = kernel.shared_bytes;
+    row["symbol"] = kernel.symbol;
+    result.append(row);
+  }
+#endif
+  return result;
+}
+
+py::list devices() {
+  py::list result;
+  for (const DeviceCaps& device : known_devices) result.append(py::make_tuple(device.name, device.product));
+  return result;
+}
+
+int occupancy(const std::string& device, int threads, int registers, int shared_bytes) {
+  const DeviceCaps* caps = find_device(device);
+  if (!caps) throw std::invalid_argument("device '" + device + "' is not known");
+  return blocks_per_multiprocessor(*caps, threads, registers, shared_bytes);
+}
+
+void force_kernel(const std::string& operation, const std::string& name) {
+  if (operation == "conv") forced_conv_kernel() = name;
+  else if (operation == "max_pool") forced_pool_kernel() = name;
+  else throw std::invalid_argument("operation '" + operation + "' is not known; use conv or max_pool");
+}
+
+}  // namespace
+}  // namespace cnnkern
+
+PYBIND11_MODULE(_C, m) {
+  using namespace cnnkern;
+  m.doc() = "cnnkern's compiled core: operators, plans and the kernel table.";
+  m.def("parse_problem", &parse, py::arg("text"));
+  m.def("plan", &plan, py::arg("problem"), py::arg("device"), py::arg("kernel") = "");
+  m.def("kernels", &kernels);
+  m.def("devices", &devices);
+  m.def("occupancy", &occupancy, py::arg("device"), py::arg("threads"), py::arg("registers"),
+        py::arg("shared_bytes"));
+  m.def("force_kernel", &force_kernel, py::arg("operation"), py::arg("name"));
+  m.def("launches", &trace::launches);
+#ifdef CNNKERN_WITH_CUDA
+  m.attr("cuda_built") = true;
+#else
+  m.attr("cuda_built") = false;
+#endif
+  m.def("isa", [] { return cpu::to_string(cpu::current_isa()); });
+}

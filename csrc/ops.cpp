@@ -1,0 +1,38 @@
+// Every operator's schema, and nothing else. The emulator's library compiles this file again with
+// its own namespace, so its operators have the same signatures.
+//
+// Lists hold one entry per spatial dimension; padding holds two: begin and end of each axis, outermost
+// axis first. Tensors are batched: (N, C, *spatial).
+#include <torch/csrc/stable/library.h>
+
+#ifndef CNNKERN_OP_NAMESPACE
+#define CNNKERN_OP_NAMESPACE cnnkern
+#endif
+
+#define CNNKERN_DEFINE_OPS(ns) STABLE_TORCH_LIBRARY(ns, m)
+
+CNNKERN_DEFINE_OPS(CNNKERN_OP_NAMESPACE) {
+  m.def(
+      "conv_forward(Tensor input, Tensor weight, Tensor? bias, SymInt[] stride, SymInt[] padding, "
+      "SymInt[] dilation, SymInt groups) -> Tensor");
+  // The input's gradient, and with roles exchanged the transposed convolution; bias is the latter's.
+  m.def(
+      "conv_input_grad(Tensor grad_output, Tensor weight, Tensor? bias, SymInt[] input_size, "
+      "SymInt[] stride, SymInt[] padding, SymInt[] dilation, SymInt groups) -> Tensor");
+  m.def(
+      "conv_weight_grad(Tensor grad_output, Tensor input, SymInt[] kernel_size, SymInt[] stride, "
+      "SymInt[] padding, SymInt[] dilation, SymInt groups) -> Tensor");
+  m.def("conv_bias_grad(Tensor grad_output) -> Tensor");
+  // Indices are int64 flat positions in the input's plane, as torch.nn.MaxPool2d returns them.
+  m.def(
+      "max_pool_forward(Tensor input, SymInt[] kernel_size, SymInt[] stride, SymInt[] padding, "
+      "SymInt[] dilation, bool ceil_mode) -> (Tensor, Tensor)");
+  m.def(
+      "max_pool_backward(Tensor grad_output, Tensor indices, SymInt[] input_size, "
+      "SymInt[] kernel_size, SymInt[] stride, SymInt[] padding, SymInt[] dilation, bool ceil_mode) "
+      "-> Tensor");
+  // The backward's derivative; only autograd needs the window's parameters.
+  m.def(
+      "max_pool_gather(Tensor input, Tensor indices, SymInt[] kernel_size, SymInt[] stride, "
+      "SymInt[] padding, SymInt[] dilation, bool ceil_mode) -> Tensor");
+}

@@ -1,0 +1,51 @@
+// The operators on CPU tensors.
+#include "common/problem_string.h"
+#include "common/trace.h"
+#include "cpu/conv/conv_cpu.h"
+#include "cpu/pool/pool_cpu.h"
+#include "torch/forced_kernel.h"
+#include "torch/operators.h"
+
+namespace cnnkern {
+namespace {
+
+// PyTorch's own thread pool, so torch.set_num_threads is honoured.
+const ParallelFor& torch_threads() {
+  static const ParallelFor parallel =
+      [](int64_t tasks, const std::function<void(int64_t, int64_t)>& body) {
+        torch::stable::parallel_for(0, tasks, 1, body);
+      };
+  return parallel;
+}
+
+struct CpuBackend {
+  static void conv(const ConvProblem& problem, const ConvTensors& tensors, const Tensor&) {
+    const cpu::ConvCpuPlan plan = cpu::plan_conv_cpu(problem, cpu::current_isa(), forced_conv_kernel());
+    trace::launched("cpu." + plan.kernel, [&] {
+      return to_string(problem) + " -> cpu." + plan.kernel + " (" + cpu::to_string(plan.isa) + ")";
+    });
+    cpu::run_conv_cpu(plan, problem, tensors, torch_threads());
+  }
+
+  static void bias_grad(const ConvProblem& problem, const void* grad_output, void* grad_bias,
+                        const Tensor&) {
+    ConvTensors tensors;
+    tensors.output = const_cast<void*>(grad_output);
+    trace::count("cpu.bias_grad");
+    cpu::run_bias_grad_cpu(problem, tensors, grad_bias, torch_threads());
+  }
+
+  static void pool(const PoolProblem& problem, const PoolTensors& tensors, const Tensor&) {
+    const cpu::PoolCpuPlan plan = cpu::plan_pool_cpu(problem, cpu::current_isa(), forced_pool_kernel());
+    const std::string name = "cpu.max_pool." + plan.kernel;
+    trace::launched(name, [&] {
+      return to_string(problem) + " -> " + name + " (" + cpu::to_string(plan.isa) + ")";
+    });
+    cpu::run_pool_cpu(plan, problem, tensors, torch_threads());
+  }
+};
+
+}  // namespace
+}  // namespace cnnkern
+
+STABLE_TORCH_LIBRARY_IMPL(cnnkern, CPU, m) { cnnkern::register_operators<cnnkern::CpuBackend>(m); }

@@ -1,0 +1,92 @@
+// The operators on CUDA tensors: the current stream, torch's allocator for workspaces.
+#include <cuda_runtime.h>
+#include <torch/csrc/stable/accelerator.h>
+
+#include <array>
+#include <mutex>
+
+#include "common/problem_string.h"
+#include "common/trace.h"
+#include "cuda/conv/conv_launch.h"
+#include "cuda/conv/conv_plan.h"
+#include "cuda/pool/pool_launch.h"
+#include "cuda/pool/pool_plan.h"
+#include "torch/forced_kernel.h"
+#include "torch/operators.h"
+
+namespace cnnkern {
+namespace {
+
+void check(cudaError_t error, const char* what) {
+  if (error != cudaSuccess)
+    throw std::runtime_error(std::string("cnnkern: ") + what + ": " + cudaGetErrorString(error));
+}
+
+// Read once a device: asking the driver takes longer than planning.
+const DeviceCaps& caps_of(int device) {
+  static std::mutex mutex;
+  static std::map<int, DeviceCaps> known;
+  const std::lock_guard lock(mutex);
+  if (const auto found = known.find(device); found != known.end()) return found->second;
+  const auto get = [&](cudaDeviceAttr attribute) {
+    int value = 0;
+    check(cudaDeviceGetAttribute(&value, attribute, device), "reading the device's properties");
+    return value;
+  };
+  DeviceCaps caps{};
+  caps.name = "this GPU";
+  caps.product = "";
+  caps.arch = 10 * get(cudaDevAttrComputeCapabilityMajor) + get(cudaDevAttrComputeCapabilityMinor);
+  caps.multiprocessors = get(cudaDevAttrMultiProcessorCount);
+  caps.threads_per_multiprocessor = get(cudaDevAttrMaxThreadsPerMultiProcessor);
+  caps.blocks_per_multiprocessor = get(cudaDevAttrMaxBlocksPerMultiprocessor);
+  caps.registers_per_multiprocessor = get(cudaDevAttrMaxRegistersPerMultiprocessor);
+  caps.shared_per_multiprocessor = get(cudaDevAttrMaxSharedMemoryPerMultiprocessor);
+  caps.shared_per_block = get(cudaDevAttrMaxSharedMemoryPerBlockOptin);
+  return known.emplace(device, caps).first->second;
+}
+
+struct CudaBackend {
+  static cudaStream_t stream(int device) {
+    return static_cast<cudaStream_t>(
+        torch::stable::accelerator::getCurrentStream(device).nativeHandle());
+  }
+
+  static void conv(const ConvProblem& problem, const ConvTensors& tensors, const Tensor& like) {
+    const int device = like.get_device_index();
+    const torch::stable::accelerator::DeviceGuard guard(device);
+    const ConvPlan plan = plan_conv(problem, caps_of(device), forced_conv_kernel());
+    trace::launched("cuda." + plan.kernel,
+                    [&] { return to_string(problem) + " -> cuda." + plan.to_string(); });
+    const Tensor workspace =
+        torch::stable::empty(IntList{plan.workspace_bytes}, torch::headeronly::ScalarType::Byte,
+                             std::nullopt, like.device());
+    ConvTensors arguments = tensors;
+    arguments.workspace = workspace.mutable_data_ptr();
+    cuda::launch_conv(plan, problem, arguments, stream(device));
+  }
+
+  static void bias_grad(const ConvProblem& problem, const void* grad_output, void* grad_bias,
+                        const Tensor& like) {
+    const int device = like.get_device_index();
+    const torch::stable::accelerator::DeviceGuard guard(device);
+    ConvTensors tensors;
+    tensors.output = const_cast<void*>(grad_output);
+    trace::count("cuda.bias_grad");
+    cuda::launch_bias_grad(problem, tensors, grad_bias, stream(device));
+  }
+
+  static void pool(const PoolProblem& problem, const PoolTensors& tensors, const Tensor& like) {
+    const int device = like.get_device_index();
+    const torch::stable::accelerator::DeviceGuard guard(device);
+    const PoolPlan plan = plan_pool(problem, caps_of(device), forced_pool_kernel());
+    trace::launched("cuda." + plan.kernel,
+                    [&] { return to_string(problem) + " -> cuda." + plan.to_string(); });
+    cuda::launch_pool(plan, problem, tensors, stream(device));
+  }
+};
+
+}  // namespace
+}  // namespace cnnkern
+
+STABLE_TORCH_LIBRARY_IMPL(cnnkern, CUDA, m) { cnnkern::register_operators<cnnkern::CudaBackend>(m); }

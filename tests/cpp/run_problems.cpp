@@ -1,0 +1,325 @@
+// Runs every CUDA kernel that takes a problem in the emulator and compares it with the reference,
+// bit for bit: inputs are small integers, so sums are exact whatever their order.
+//
+//   run_problems [--seeds N] [--first-seed S] [--arch sm_75|sm_80] [--kernel NAME]
+//                [--exactly] [--problem "…"]… [file.txt…]
+//
+// A line is a problem (common/problem_string.h); it stands for both layouts, all directions and,
+// on the first seed, all dtypes, unless --exactly is given. The seed fixes inputs, pointer
+// alignment and the order of threads. A refusal is counted and shown, it is not a pass.
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+#include <map>
+#include <set>
+#include <sstream>
+
+#include "arch_path.h"
+#include "common/problem_string.h"
+#include "cpu/reference.h"
+#include "emulator/launch.h"
+#include "guarded_buffer.h"
+
+namespace cnnkern {
+namespace {
+
+struct Options {
+  uint64_t seeds = 1, first_seed = 0;
+  std::string arch, kernel;
+  bool exactly = false;
+  std::vector<std::string> problems;
+};
+
+struct Tally {
+  int ran = 0, failed = 0;
+  std::map<std::string, int> ran_by_kernel;
+  std::map<std::string, int> refused;  // "kernel: reason"
+};
+
+// What is running, for the line that repeats it; a sanitizer may end the process at any time.
+std::string repeat_line;
+
+const ParallelFor serial = [](int64_t tasks, const auto& body) { body(0, tasks); };
+
+// One tensor of a problem: what the kernel gets, and what the reference gets.
+struct Pair {
+  GuardedBuffer kernel, reference;
+
+  Pair(int64_t elements, int64_t size, int64_t offset)
+      : kernel(elements, size, offset), reference(elements, size, 0) {}
+
+  /// Empty if the kernel left what the reference left, and nothing around it.
+  std::string compare(const char* name) {
+    const int64_t at = kernel.first_difference(reference);
+    if (at >= 0)
+      return std::string(name) + " differs from the reference first at element " +
+             std::to_string(at) + " of " + std::to_string(kernel.elements());
+    if (!kernel.guards_intact()) return std::string(name) + " was written out of its bounds";
+    return "";
+  }
+};
+
+class Runner {
+ public:
+  Runner(const ArchPath& arch, const Options& options, Tally& tally)
+      : arch_(arch), options_(options), tally_(tally) {}
+
+  void run(const ConvProblem& problem, uint64_t seed) {
+    if (problem.direction == ConvDirection::wgrad) run_bias_grad(problem, seed);
+    bool taken = false;
+    std::set<std::string> names;
+    for (const ConvKernelInfo& info : conv_kernel_table(arch_.device->arch))
+      if (info.direction == problem.direction && info.dtype == problem.dtype &&
+          (info.any_layout || info.layout == problem.layout))
+        names.insert(info.name);
+    for (const std::string& name : names) {
+      ConvPlan plan;
+      if (wanted(name) && planned(name, [&] { plan = plan_conv(problem, *arch_.device, name); })) {
+        taken = true;
+        check(name, to_string(problem), seed, [&] { return run_conv(plan, problem, seed); });
+      }
+    }
+    require_taken(taken, to_string(problem));
+  }
+
+  void run(const PoolProblem& problem, uint64_t seed) {
+    bool taken = false;
+    for (const PoolKernelInfo& info : pool_kernel_table()) {
+      PoolPlan plan;
+      if (info.direction == problem.direction && info.dtype == problem.dtype && wanted(info.name) &&
+          planned(info.name, [&] { plan = plan_pool(problem, *arch_.device, info.name); })) {
+        taken = true;
+        check(info.name, to_string(problem), seed, [&] { return run_pool(plan, problem, seed); });
+      }
+    }
+    require_taken(taken, to_string(problem));
+  }
+
+ private:
+  bool wanted(const std::string& kernel) const {
+    return options_.kernel.empty() || options_.kernel == kernel;
+  }
+
+  template <class Plan>
+  bool planned(const std::string& kernel, Plan&& plan) {
+    try {
+      plan();
+      return true;
+    } catch (const std::exception& refusal) {
+      const std::string text = refusal.what();
+      const size_t colon = text.find(": ");
+      ++tally_
+            .refused[kernel + ": " + (colon == std::string::npos ? text : text.substr(colon + 2))];
+      return false;
+    }
+  }
+
+  void require_taken(bool taken, const std::string& problem) {
+    if (taken || !options_.kernel.empty()) return;
+    ++tally_.failed;
+    std::cout << "FAILED no kernel takes " << problem << " on " << arch_.device->name << "\n";
+  }
+
+  // Calls run(), which says what is wrong, or nothing.
+  template <class Run>
+  void check(const std::string& kernel, const std::string& problem, uint64_t seed, Run&& run) {
+    std::ostringstream line;
+    line << "run_problems --exactly --problem \"" << problem << "\" --kernel " << kernel
+         << " --arch " << arch_.device->name << " --first-seed " << seed;
+    repeat_line = line.str();
+    emulator::set_seed(seed);
+    ++tally_.ran;
+    ++tally_.ran_by_kernel[kernel];
+    std::string wrong;
+    try {
+      wrong = run();
+    } catch (const std::exception& error) {
+      wrong = error.what();
+    }
+    if (wrong.empty()) return;
+    ++tally_.failed;
+    std::cout << "FAILED " << repeat_line << "\n  " << wrong << std::endl;
+  }
+
+  static int64_t offset(uint64_t seed, int tensor) {
+    constexpr int64_t offsets[] = {0, 1, 3, 0};  // half the runs see aligned tensors
+    return seed % 2 == 0 ? 0 : offsets[(seed / 2 + static_cast<uint64_t>(tensor)) % 4];
+  }
+
+  std::string run_conv(const ConvPlan& plan, const ConvProblem& p, uint64_t seed) {
+    const int64_t size = size_of(p.dtype);
+    RandomIntegers random(seed);
+    Pair input(p.input_elements(), size, offset(seed, 0));
+    Pair weight(p.weight_elements(), size, offset(seed, 1));
+    Pair output(p.output_elements(), size, offset(seed, 2));
+    Pair bias(p.direction == ConvDirection::dgrad ? p.c : p.k, size, offset(seed, 3));
+    GuardedBuffer workspace(plan.workspace_bytes, 1, 0);
+    for (Pair* tensor : {&input, &weight, &output, &bias}) {
+      tensor->reference.fill_integers(p.dtype, random, 2);
+      tensor->kernel.copy_from(tensor->reference);
+    }
+    Pair& result = p.direction == ConvDirection::fprop   ? output
+                   : p.direction == ConvDirection::dgrad ? input
+                                                         : weight;
+    result.kernel.fill_nan();
+    const bool with_bias = p.direction != ConvDirection::wgrad && seed % 3 != 1;
+    const auto tensors = [&](GuardedBuffer Pair::* side, void* scratch) {
+      return ConvTensors{(input.*side).data(), (weight.*side).data(), (output.*side).data(),
+                         with_bias ? (bias.*side).data() : nullptr, scratch};
+    };
+    cpu::reference_conv(p, tensors(&Pair::reference, nullptr), serial);
+    arch_.launch_conv(plan, p, tensors(&Pair::kernel, workspace.data()));
+    std::string wrong = input.compare("input") + weight.compare("weight") +
+                        output.compare("output") + bias.compare("bias");
+    if (!workspace.guards_intact()) wrong += "the workspace was written out of its bounds";
+    return wrong;
+  }
+
+  void run_bias_grad(const ConvProblem& p, uint64_t seed) {
+    if (!wanted("bias_grad")) return;
+    check("bias_grad", to_string(p), seed, [&] {
+      const int64_t size = size_of(p.dtype);
+      RandomIntegers random(seed);
+      Pair output(p.output_elements(), size, offset(seed, 0)), bias(p.k, size, offset(seed, 1));
+      output.reference.fill_integers(p.dtype, random, 2);
+      output.kernel.copy_from(output.reference);
+      ConvTensors tensors;
+      tensors.output = output.reference.data();
+      cpu::reference_bias_grad(p, tensors, bias.reference.data());
+      tensors.output = output.kernel.data();
+      tensors.bias = bias.kernel.data();
+      arch_.launch_bias_grad(p, tensors);
+      return output.compare("output") + bias.compare("bias");
+    });
+  }
+
+  std::string run_pool(const PoolPlan& plan, const PoolProblem& p, uint64_t seed) {
+    const int64_t size = size_of(p.dtype);
+    RandomIntegers random(seed);
+    Pair input(p.input_elements(), size, offset(seed, 0));
+    Pair output(p.output_elements(), size, offset(seed, 1));
+    Pair indices(p.output_elements(), 8, offset(seed, 2));
+    for (Pair* tensor : {&input, &output})
+      tensor->reference.fill_integers(p.dtype, random, 3);  // few values, so there are ties
+    const auto tensors = [&](GuardedBuffer Pair::* side) {
+      return PoolTensors{(input.*side).data(), (output.*side).data(),
+                         (indices.*side).as<int64_t>()};
+    };
+    // backward and gather follow indices that a forward run has left.
+    PoolProblem forward = p;
+    forward.direction = PoolDirection::forward;
+    if (p.direction != PoolDirection::forward) {
+      cpu::reference_pool(forward, tensors(&Pair::reference), serial);
+      output.reference.fill_integers(p.dtype, random, 3);
+      indices.kernel.copy_from(indices.reference);
+    }
+    input.kernel.copy_from(input.reference);
+    output.kernel.copy_from(output.reference);
+    (p.direction == PoolDirection::backward ? input : output).kernel.fill_nan();
+    cpu::reference_pool(p, tensors(&Pair::reference), serial);
+    arch_.launch_pool(plan, p, tensors(&Pair::kernel));
+    return input.compare("input") + output.compare("output") + indices.compare("indices");
+  }
+
+  const ArchPath& arch_;
+  const Options& options_;
+  Tally& tally_;
+};
+
+template <class Problem, class Direction>
+void run_variants(Runner& runner, const Problem& line, const std::vector<Direction>& directions,
+                  const Options& options) {
+  for (uint64_t seed = options.first_seed; seed < options.first_seed + options.seeds; ++seed) {
+    if (options.exactly) {
+      runner.run(line, seed);
+      continue;
+    }
+    std::vector<DType> dtypes = {line.dtype};
+    if (seed == options.first_seed)
+      dtypes = {DType::float32, DType::float64, DType::float16, DType::bfloat16};
+    for (const Direction direction : directions)
+      for (const Layout layout : {Layout::nchw, Layout::nhwc})
+        for (const DType dtype : dtypes) {
+          Problem problem = line;
+          problem.direction = direction, problem.layout = layout, problem.dtype = dtype;
+          runner.run(problem, seed);
+        }
+  }
+}
+
+void run_line(const std::string& text, const ArchPath& arch, const Options& options, Tally& tally) {
+  Runner runner(arch, options, tally);
+  const NamedProblem problem = parse_problem(text);
+  if (problem.is_pool)
+    run_variants<PoolProblem, PoolDirection>(
+        runner, problem.pool,
+        {PoolDirection::forward, PoolDirection::backward, PoolDirection::gather}, options);
+  else
+    run_variants<ConvProblem, ConvDirection>(
+        runner, problem.conv, {ConvDirection::fprop, ConvDirection::dgrad, ConvDirection::wgrad},
+        options);
+}
+
+void read_problems(const std::string& path, std::vector<std::string>& problems) {
+  std::ifstream file(path);
+  if (!file) throw std::invalid_argument("cannot read " + path);
+  for (std::string line; std::getline(file, line);) {
+    line = line.substr(0, line.find('#'));
+    if (line.find_first_not_of(" \t\r") != std::string::npos) problems.push_back(line);
+  }
+}
+
+Options parse_options(int argc, char** argv) {
+  Options options;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    const auto value = [&]() -> std::string {
+      if (i + 1 == argc) throw std::invalid_argument(word + " needs a value");
+      return argv[++i];
+    };
+    if (word == "--seeds") options.seeds = std::stoull(value());
+    else if (word == "--first-seed") options.first_seed = std::stoull(value());
+    else if (word == "--arch") options.arch = value();
+    else if (word == "--kernel") options.kernel = value();
+    else if (word == "--exactly") options.exactly = true;
+    else if (word == "--problem") options.problems.push_back(value());
+    else if (word.starts_with("--")) throw std::invalid_argument("unknown option " + word);
+    else read_problems(word, options.problems);
+  }
+  return options;
+}
+
+int run_all(const Options& options) {
+  Tally tally;
+  for (const ArchPath& arch : {emulated_sm75::arch_path(), emulated_sm80::arch_path()})
+    if (options.arch.empty() || options.arch == arch.device->name)
+      for (const std::string& line : options.problems) run_line(line, arch, options, tally);
+  for (const auto& [kernel, count] : tally.ran_by_kernel)
+    std::cout << "ran " << count << " " << kernel << "\n";
+  for (const auto& [reason, count] : tally.refused)
+    std::cout << "refused " << count << " " << reason << "\n";
+  std::cout << tally.ran << " ran, " << tally.failed << " failed\n";
+  return tally.failed != 0 || tally.ran == 0;
+}
+
+}  // namespace
+}  // namespace cnnkern
+
+#if defined(__SANITIZE_ADDRESS__)
+extern "C" void __sanitizer_set_death_callback(void (*callback)());
+#endif
+
+int main(int argc, char** argv) {
+#if defined(__SANITIZE_ADDRESS__)
+  __sanitizer_set_death_callback(
+      [] { std::fprintf(stderr, "FAILED %s\n", cnnkern::repeat_line.c_str()); });
+#endif
+  try {
+    return cnnkern::run_all(cnnkern::parse_options(argc, argv));
+  } catch (const std::exception& error) {
+    std::cerr << "run_problems: " << error.what() << "\n";
+    return 2;
+  }
+}

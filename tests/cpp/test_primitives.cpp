@@ -1,0 +1,350 @@
+// The emulator's twins of csrc/cuda/primitives: each does what the PTX ISA says, and says when a
+// kernel uses it in a way that the hardware leaves undefined.
+#include <cmath>
+#include <numeric>
+#include <vector>
+
+#include "check.h"
+#include "common/dtype.h"
+#include "cuda/primitives/cp_async.cuh"
+#include "cuda/primitives/ldst.cuh"
+#include "cuda/primitives/shared.cuh"
+#include "cuda/primitives/warp.cuh"
+
+namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
+namespace {
+
+using testing::check_throws;
+
+// --- Warp collectives ------------------------------------------------------------------------
+
+enum class Mode { index, down, up, exclusive_or };
+
+template <class T>
+__global__ void shuffle_all(Mode mode, int argument, T* out) {
+  const int lane = lane_index();
+  const T own = T(100 * warp_index() + lane);
+  T got = own;
+  if (mode == Mode::index) got = shuffle(full_warp, own, argument);
+  if (mode == Mode::down) got = shuffle_down(full_warp, own, argument);
+  if (mode == Mode::up) got = shuffle_up(full_warp, own, argument);
+  if (mode == Mode::exclusive_or) got = shuffle_xor(full_warp, own, argument);
+  store_global(out + threadIdx.x, got);
+}
+
+template <class T>
+void check_shuffles() {
+  for (int argument = 0; argument < 32; ++argument)
+    for (const Mode mode : {Mode::index, Mode::down, Mode::up, Mode::exclusive_or}) {
+      std::vector<T> out(96);
+      emulator::set_seed(static_cast<uint64_t>(argument));
+      CNNKERN_LAUNCH((shuffle_all<T>), 1, 96, 0, nullptr, mode, argument, out.data());
+      for (int i = 0; i < 96; ++i) {
+        const int lane = i % 32;
+        int source = argument;
+        if (mode == Mode::down) source = lane + argument < 32 ? lane + argument : lane;
+        if (mode == Mode::up) source = lane - argument >= 0 ? lane - argument : lane;
+        if (mode == Mode::exclusive_or) source = lane ^ argument;
+        CHECK(out[i] == T(100 * (i / 32) + source));
+      }
+    }
+}
+
+TEST(shuffles_of_int) { check_shuffles<int>(); }
+TEST(shuffles_of_float) { check_shuffles<float>(); }
+TEST(shuffles_of_double) { check_shuffles<double>(); }
+
+__global__ void repeated_shuffles(int* out) {
+  int value = lane_index();
+  for (int i = 0; i < 64; ++i) value = shuffle(full_warp, value, (lane_index() + 1) % 32);
+  store_global(out + threadIdx.x, value);
+}
+
+TEST(shuffles_in_a_loop_do_not_overtake_each_other) {
+  for (uint64_t seed = 0; seed < 10; ++seed) {
+    emulator::set_seed(seed);
+    std::vector<int> out(64);
+    CNNKERN_LAUNCH(repeated_shuffles, 1, 64, 0, nullptr, out.data());
+    for (int i = 0; i < 64; ++i) CHECK(out[i] == i % 32);
+  }
+}
+
+__global__ void sum_warps(float* out) {
+  store_global(out + threadIdx.x, warp_sum(full_warp, static_cast<float>(threadIdx.x)));
+}
+
+TEST(warp_sum_is_the_same_in_every_lane) {
+  std::vector<float> out(64);
+  CNNKERN_LAUNCH(sum_warps, 1, 64, 0, nullptr, out.data());
+  for (int i = 0; i < 64; ++i) CHECK(out[i] == (i < 32 ? 496.0f : 1520.0f));
+}
+
+__global__ void vote(unsigned* out) {
+  store_global(out + threadIdx.x, ballot(full_warp, lane_index() % 3 == 0));
+}
+
+TEST(ballot_collects_one_bit_a_lane) {
+  std::vector<unsigned> out(32);
+  CNNKERN_LAUNCH(vote, 1, 32, 0, nullptr, out.data());
+  for (const unsigned votes : out) CHECK(votes == 0x49249249u);
+}
+
+// Even and odd lanes, each by themselves, different things at the same time.
+__global__ void partial_masks(unsigned* out) {
+  const int lane = lane_index();
+  if (lane % 2 == 0) store_global(out + lane, ballot(0x55555555u, lane < 16));
+  else store_global(out + lane, shuffle_xor(0xaaaaaaaau, static_cast<unsigned>(lane), 2));
+}
+
+TEST(partial_masks_are_independent) {
+  for (uint64_t seed = 0; seed < 10; ++seed) {
+    emulator::set_seed(seed);
+    std::vector<unsigned> out(32);
+    CNNKERN_LAUNCH(partial_masks, 1, 32, 0, nullptr, out.data());
+    for (unsigned i = 0; i < 32; ++i) CHECK(out[i] == (i % 2 == 0 ? 0x5555u : (i ^ 2)));
+  }
+}
+
+__global__ void read_outside_the_mask(float* out) {
+  if (lane_index() < 16) store_global(out + lane_index(), shuffle_down(0xffffu, 1.0f, 8));
+}
+
+TEST(a_lane_outside_the_mask_reads_as_nan) {
+  std::vector<float> out(16);
+  CNNKERN_LAUNCH(read_outside_the_mask, 1, 32, 0, nullptr, out.data());
+  for (int i = 0; i < 16; ++i) CHECK(i < 8 ? out[i] == 1.0f : std::isnan(out[i]));
+}
+
+__global__ void warp_exchange(int* out, bool sync) {
+  struct Storage {
+    int value[32];
+  };
+  CNNKERN_SHARED(Storage, shared);
+  const int lane = lane_index();
+  store_shared(&shared.value[lane], lane);
+  if (sync) sync_warp(full_warp);
+  store_global(out + lane, load_shared<int>(&shared.value[31 - lane]));
+}
+
+TEST(without_sync_warp_there_is_no_implicit_synchrony) {
+  std::vector<int> out(32);
+  int wrong = 0;
+  CNNKERN_LAUNCH(warp_exchange, 1, 32, 128, nullptr, out.data(), true);
+  for (int i = 0; i < 32; ++i) CHECK(out[i] == 31 - i);
+  CNNKERN_LAUNCH(warp_exchange, 1, 32, 128, nullptr, out.data(), false);
+  for (int i = 0; i < 32; ++i) wrong += out[i] != 31 - i;
+  CHECK(wrong > 0);
+}
+
+__global__ void different_opcodes() {
+  if (lane_index() < 7) ballot(full_warp, true);
+  else shuffle(full_warp, 1, 0);
+}
+
+TEST(different_collectives_in_one_warp_are_reported) {
+  check_throws([] { CNNKERN_LAUNCH(different_opcodes, 1, 32, 0, nullptr); },
+               {"warp mismatch", "ballot", "shuffle", "test_primitives.cpp:"});
+}
+
+__global__ void different_sites() {
+  if (lane_index() < 7) sync_warp(full_warp);
+  else sync_warp(full_warp);
+}
+
+TEST(the_same_collective_at_different_places_is_reported) {
+  check_throws([] { CNNKERN_LAUNCH(different_sites, 1, 32, 0, nullptr); }, {"warp mismatch"});
+}
+
+__global__ void lanes_missing() {
+  if (lane_index() < 20) sync_warp(full_warp);
+}
+
+TEST(a_lane_that_never_comes_is_reported) {
+  for (uint64_t seed = 0; seed < 5; ++seed) {  // it may exit before or after the others wait
+    emulator::set_seed(seed);
+    check_throws([] { CNNKERN_LAUNCH(lanes_missing, 1, 32, 0, nullptr); }, {"sync_warp"});
+  }
+}
+
+__global__ void not_in_the_mask() { sync_warp(0xffu); }
+
+TEST(a_caller_outside_its_mask_is_reported) {
+  check_throws([] { CNNKERN_LAUNCH(not_in_the_mask, 1, 32, 0, nullptr); },
+               {"the mask does not name the calling lane"});
+}
+
+TEST(a_mask_with_lanes_that_do_not_exist_is_reported) {
+  check_throws([] { CNNKERN_LAUNCH(lanes_missing, 1, 20, 0, nullptr); },
+               {"lanes that this warp does not have"});
+}
+
+// --- Loads and stores ------------------------------------------------------------------------
+
+template <class V>
+__global__ void copy(const void* in, void* out) {
+  struct Storage {
+    alignas(16) char bytes[16 * 64];
+  };
+  CNNKERN_SHARED(Storage, shared);
+  char* slot = shared.bytes + sizeof(V) * threadIdx.x;
+  const size_t at = sizeof(V) * threadIdx.x;
+  const char* from = static_cast<const char*>(in) + at;
+  store_shared(slot, threadIdx.x % 2 ? load_global<V>(from) : load_global_readonly<V>(from));
+  store_global(static_cast<char*>(out) + at, load_shared<V>(slot));
+}
+
+template <class V>
+void check_copy() {
+  alignas(16) char in[16 * 64], out[16 * 64] = {};
+  for (int i = 0; i < 16 * 64; ++i) in[i] = static_cast<char>(i * 7 + i / 256);
+  CNNKERN_LAUNCH((copy<V>), 1, 64, sizeof(in), nullptr, in, out);
+  for (size_t i = 0; i < sizeof(V) * 64; ++i) CHECK(out[i] == in[i]);
+  for (size_t i = sizeof(V) * 64; i < sizeof(out); ++i) CHECK(out[i] == 0);
+}
+
+TEST(loads_and_stores_of_1_to_16_bytes) {
+  check_copy<char>();
+  check_copy<float16>();
+  check_copy<float>();
+  check_copy<Vector<float16, 4>>();
+  check_copy<double>();
+  check_copy<Vector<float, 4>>();
+  check_copy<Vector<bfloat16, 8>>();
+}
+
+// --- cp.async --------------------------------------------------------------------------------
+
+struct Stages {
+  alignas(16) float value[3][32][4];
+};
+
+__global__ void copy_async(const float* in, float* out, bool wait, bool commit, int valid) {
+  CNNKERN_SHARED(Stages, shared);
+  const int i = threadIdx.x;
+  cp_async_16(shared.value[0][i], in + 4 * i, i < valid);
+  if (commit) cp_async_commit();
+  if (wait) cp_async_wait<0>();
+  __syncthreads();
+  store_global(out + i, load_shared<Vector<float, 4>>(shared.value[0][31 - i])[1]);
+  __syncthreads();
+  cp_async_commit();
+  cp_async_wait<0>();
+}
+
+struct AsyncData {
+  alignas(16) float in[128];
+  std::vector<float> out = std::vector<float>(32);
+  AsyncData() { std::iota(in, in + 128, 1.0f); }
+};
+
+TEST(cp_async_is_visible_after_the_wait) {
+  AsyncData data;
+  CNNKERN_LAUNCH(copy_async, 1, 32, sizeof(Stages), nullptr, data.in, data.out.data(), true, true,
+                 32);
+  for (int i = 0; i < 32; ++i) CHECK(data.out[i] == data.in[4 * (31 - i) + 1]);
+}
+
+TEST(cp_async_is_not_visible_without_the_wait) {
+  AsyncData data;
+  CNNKERN_LAUNCH(copy_async, 1, 32, sizeof(Stages), nullptr, data.in, data.out.data(), false, true,
+                 32);
+  for (const float value : data.out) CHECK(std::isnan(value));
+}
+
+TEST(cp_async_wait_ignores_copies_that_were_not_committed) {
+  AsyncData data;
+  CNNKERN_LAUNCH(copy_async, 1, 32, sizeof(Stages), nullptr, data.in, data.out.data(), true, false,
+                 32);
+  for (const float value : data.out) CHECK(std::isnan(value));
+}
+
+TEST(cp_async_fills_with_zeros_and_does_not_read) {
+  AsyncData data;
+  // Lanes from 8 on would read past the end of this buffer, which AddressSanitizer watches.
+  struct alignas(16) Four {
+    float value[4];
+  };
+  const std::vector<Four> small(8, Four{{1, 2, 3, 4}});
+  CNNKERN_LAUNCH(copy_async, 1, 32, sizeof(Stages), nullptr, small.front().value, data.out.data(),
+                 true, true, 8);
+  for (int i = 0; i < 32; ++i) CHECK(data.out[i] == (31 - i < 8 ? 2.0f : 0.0f));
+}
+
+__global__ void three_groups(const float* in, float* out) {
+  CNNKERN_SHARED(Stages, shared);
+  const int i = threadIdx.x;
+  for (int stage = 0; stage < 3; ++stage) {
+    for (int j = 0; j < 4; ++j) cp_async_4(&shared.value[stage][i][j], in + 4 * i + j, true);
+    cp_async_commit();
+  }
+  const auto arrived = [&](int stage) {
+    return std::isnan(load_shared<float>(&shared.value[stage][i][3])) ? 0.0f : 1.0f;
+  };
+  const auto state = [&] { return arrived(0) + 10 * arrived(1) + 100 * arrived(2); };
+  store_global(out + 4 * i, state());
+  cp_async_wait<2>();
+  store_global(out + 4 * i + 1, state());
+  cp_async_wait<1>();
+  store_global(out + 4 * i + 2, state());
+  cp_async_wait<0>();
+  store_global(out + 4 * i + 3, state());
+}
+
+TEST(cp_async_wait_leaves_the_newest_groups_pending) {
+  AsyncData data;
+  std::vector<float> out(128);
+  CNNKERN_LAUNCH(three_groups, 1, 32, sizeof(Stages), nullptr, data.in, out.data());
+  for (int i = 0; i < 32; ++i) {
+    CHECK(out[4 * i] == 0.0f && out[4 * i + 1] == 1.0f);
+    CHECK(out[4 * i + 2] == 11.0f && out[4 * i + 3] == 111.0f);
+  }
+}
+
+__global__ void overwrite(const float* in, float* out) {
+  CNNKERN_SHARED(Stages, shared);
+  const int i = threadIdx.x;
+  float* slot = &shared.value[0][i][0];
+  store_shared(slot, 5.0f);
+  cp_async_16(slot, in + 4 * i, true);
+  store_global(out + 2 * i, load_shared<float>(slot));
+  cp_async_commit();
+  cp_async_wait<0>();
+  store_global(out + 2 * i + 1, load_shared<float>(slot));
+}
+
+TEST(cp_async_destroys_what_its_destination_held_at_issue) {
+  AsyncData data;
+  std::vector<float> out(64);
+  CNNKERN_LAUNCH(overwrite, 1, 32, sizeof(Stages), nullptr, data.in, out.data());
+  for (int i = 0; i < 32; ++i) CHECK(std::isnan(out[2 * i]) && out[2 * i + 1] == data.in[4 * i]);
+}
+
+__global__ void never_wait(const float* in) {
+  CNNKERN_SHARED(Stages, shared);
+  cp_async_16(shared.value[0][threadIdx.x], in, true);
+  cp_async_commit();
+}
+
+TEST(a_copy_that_nobody_waits_for_is_reported) {
+  AsyncData data;
+  check_throws([&] { CNNKERN_LAUNCH(never_wait, 1, 32, sizeof(Stages), nullptr, data.in); },
+               {"cp.async", "without waiting", "test_primitives.cpp:", "never_wait"});
+}
+
+__global__ void copy_from(const float* in) {
+  CNNKERN_SHARED(Stages, shared);
+  cp_async_16(shared.value[0][0], in, true);
+  cp_async_commit();
+  cp_async_wait<0>();
+}
+
+TEST(cp_async_checks_both_addresses) {
+  AsyncData data;
+  check_throws([&] { CNNKERN_LAUNCH(copy_from, 1, 1, sizeof(Stages), nullptr, data.in + 1); },
+               {"misaligned access to global memory: 16 bytes"});
+  check_throws([&] { CNNKERN_LAUNCH(copy_from, 1, 1, sizeof(Stages), nullptr, nullptr); },
+               {"null pointer"});
+}
+
+}  // namespace
+}  // namespace cnnkern::CNNKERN_CUDA_NAMESPACE
