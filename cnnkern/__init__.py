@@ -9,7 +9,12 @@ import torch as torch  # first: the compiled modules need its libraries
 
 from cnnkern import functional as functional
 from cnnkern import nn as nn
+from cnnkern._explain import explain as explain
+from cnnkern._explain import info as info
 from cnnkern.backends import backend as backend
+from cnnkern.convert import convert as convert
+from cnnkern.convert import enabled as enabled
+from cnnkern.convert import revert as revert
 from cnnkern.nn import Conv1d as Conv1d
 from cnnkern.nn import Conv2d as Conv2d
 from cnnkern.nn import Conv3d as Conv3d

@@ -62,7 +62,7 @@ def _expand(op: str, name: str, value: Any, dims: int) -> tuple[int, ...]:
     return tuple(values)
 
 
-def _sides(
+def sides(
     op: str, padding: Any, dims: int, kernel: Sequence[int], stride: Any, dilation: Any
 ) -> tuple[int, ...]:
     """Begin and end of every axis: 2·dims numbers."""
@@ -109,9 +109,9 @@ def _convolution(
         _check_tensor(op, "bias", 3, bias)
     input, has_batch = _batched(op, input, dims)
     steps, spread = _expand(op, "stride", stride, dims), _expand(op, "dilation", dilation, dims)
-    sides = _sides(op, padding, dims, weight.shape[2:], steps, spread)
+    begins_ends = sides(op, padding, dims, weight.shape[2:], steps, spread)
     ops = operators_for(input)
-    output: Tensor = _ops.conv_forward(ops, input, weight, bias, steps, sides, spread, groups)
+    output: Tensor = _ops.conv_forward(ops, input, weight, bias, steps, begins_ends, spread, groups)
     return output if has_batch else output.squeeze(0)
 
 
@@ -191,10 +191,10 @@ def _transposed(
             f"{op}: Given input size per channel: {list(input.shape[2:])}. Calculated output size "
             f"per channel: {size}. Output size is too small; use less padding"
         )
-    sides = tuple(side for side in pads for _ in range(2))
+    begins_ends = tuple(side for side in pads for _ in range(2))
     ops = operators_for(input)
     output: Tensor = _ops.conv_input_grad(
-        ops, input, weight, bias, size, steps, sides, spread, groups
+        ops, input, weight, bias, size, steps, begins_ends, spread, groups
     )
     return output if has_batch else output.squeeze(0)
 

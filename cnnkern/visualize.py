@@ -11,9 +11,21 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor, nn
 
-from cnnkern.train import Evaluation, History
+from cnnkern.data import Dataset
+from cnnkern.train import Evaluation, History, Trainer
 
 BLUE, ORANGE, GREY = "#2f6fb0", "#e07b39", "#6b7280"
+
+
+def write_all(trainer: Trainer, data: Dataset, folder: Path) -> list[Path]:
+    """Every picture of this module, for a network that was trained on ``data``."""
+    evaluation = trainer.evaluate()
+    return [
+        learning_curve(trainer.history, folder / "learning_curve.png"),
+        filters(trainer.model, folder / "filters.png"),
+        misclassified(data.pixels(data.test_images), evaluation, folder / "misclassified.png"),
+        confusion_matrix(evaluation, folder / "confusion_matrix.png"),
+    ]
 
 
 def learning_curve(history: History, path: str | Path) -> Path:
@@ -82,7 +94,9 @@ def filters(model: nn.Module, path: str | Path) -> Path:
     return _save(figure, path)
 
 
-def misclassified(images: Tensor, evaluation: Evaluation, path: str | Path, limit: int = 24) -> Path:
+def misclassified(
+    images: Tensor, evaluation: Evaluation, path: str | Path, limit: int = 24
+) -> Path:
     """The wrongly answered images with the true and the predicted class.
 
     Args:

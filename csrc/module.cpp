@@ -10,10 +10,8 @@
 #include "cpu/pool/pool_cpu.h"
 #include "torch/forced_kernel.h"
 
-#ifdef CNNKERN_WITH_PLANS
 #include "cuda/conv/conv_plan.h"
 #include "cuda/pool/pool_plan.h"
-#endif
 
 namespace py = pybind11;
 
@@ -77,7 +75,6 @@ py::dict cpu_plan(const Plan& plan) {
   return result;
 }
 
-#ifdef CNNKERN_WITH_PLANS
 // What both kinds of plan for a GPU say: the launch, not yet the registers (the compiler's records).
 template <class Plan>
 py::dict cuda_plan(const Plan& plan, const DeviceCaps& device) {
@@ -88,12 +85,10 @@ py::dict cuda_plan(const Plan& plan, const DeviceCaps& device) {
   result["symbol"] = plan.symbol;
   result["grid"] = py::make_tuple(plan.grid[0], plan.grid[1], plan.grid[2]);
   result["threads"] = plan.threads;
-  result["shared_bytes"] = plan.shared_bytes;
   result["why"] = plan.why;
   result["refusals"] = refusal_list(plan.refusals);
   return result;
 }
-#endif
 
 py::dict plan(const std::string& text, const std::string& device, const std::string& forced) {
   const NamedProblem named = parse_problem(text);
@@ -108,17 +103,14 @@ py::dict plan(const std::string& text, const std::string& device, const std::str
     for (const DeviceCaps& each : known_devices) known += std::string(", ") + each.name;
     throw std::invalid_argument("device '" + device + "' is not known; use one of " + known);
   }
-#ifdef CNNKERN_WITH_PLANS
   if (named.is_pool) return cuda_plan(plan_pool(named.pool, *caps, forced), *caps);
   const ConvPlan conv = plan_conv(named.conv, *caps, forced);
   py::dict result = cuda_plan(conv, *caps);
   result["tile"] = py::make_tuple(conv.tile.m, conv.tile.n, conv.tile.k);
+  result["shared_bytes"] = conv.shared_bytes;
   result["split_k"] = conv.split_k;
   result["workspace_bytes"] = conv.workspace_bytes;
   return result;
-#else
-  throw std::invalid_argument("no plans");
-#endif
 }
 
 template <class Kernel>
@@ -135,13 +127,13 @@ py::list kernels() {
   py::list result;
   append_cpu_kernels(result, "conv", cpu::conv_cpu_kernel_table());
   append_cpu_kernels(result, "max_pool", cpu::pool_cpu_kernel_table());
-#ifdef CNNKERN_WITH_PLANS
   for (const ConvKernelInfo& kernel : conv_kernel_table()) {
     py::dict row;
     row["backend"] = "cuda", row["operation"] = "conv", row["name"] = kernel.name;
     row["direction"] = to_string(kernel.direction), row["dtype"] = to_string(kernel.dtype);
     row["tile"] = py::make_tuple(kernel.tile.m, kernel.tile.n, kernel.tile.k);
     row["threads"] = kernel.threads, row["shared_bytes"] = kernel.shared_bytes;
+    row["layout"] = kernel.any_layout ? "any" : to_string(kernel.layout);
     row["symbol"] = kernel.symbol;
     result.append(row);
   }
@@ -149,11 +141,10 @@ py::list kernels() {
     py::dict row;
     row["backend"] = "cuda", row["operation"] = "max_pool", row["name"] = kernel.name;
     row["direction"] = to_string(kernel.direction), row["dtype"] = to_string(kernel.dtype);
-    row["threads"] = kernel.threads, row["shared_bytes"] = kernel.shared_bytes;
+    row["threads"] = kernel.threads;
     row["symbol"] = kernel.symbol;
     result.append(row);
   }
-#endif
   return result;
 }
 

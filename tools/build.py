@@ -217,7 +217,7 @@ def build(destination: Path, folder: Path) -> None:
     ninja.link(compiler, objects, destination / f"_C{suffix}", core_link)
 
     # _emulator: the same CUDA sources, once per architecture path they contain.
-    emulator_flags = f"{common} -DCNNKERN_OP_NAMESPACE=cnnkern_emulator -I{ROOT}/csrc/emulator/include"
+    emulator_flags = f"-I{ROOT}/csrc/emulator/include {common} -DCNNKERN_OP_NAMESPACE=cnnkern_emulator"
     objects = [ninja.compile("cxx", compiler, source, "emulator", emulator_flags)
                for source in [*sources("common", "cuda/conv", "cuda/pool", "emulator"),
                               ROOT / "csrc/ops.cpp", ROOT / "csrc/torch/tensor_args.cpp",
@@ -226,7 +226,7 @@ def build(destination: Path, folder: Path) -> None:
         arch_flags = (f"-x c++ {emulator_flags} -DCNNKERN_CUDA_NAMESPACE=emulated_sm{arch} "
                       f"-DCNNKERN_ARCH={arch}0 -Wno-unknown-pragmas")
         objects += [ninja.compile("cxx", compiler, source, f"emulated_sm{arch}", arch_flags)
-                    for source in cuda_sources]
+                    for source in [*cuda_sources, ROOT / "csrc/emulator/arch_path.cu"]]
     ninja.link(compiler, objects, destination / f"_emulator{suffix}", link)
     ninja.run()
     write_build_info(destination / "_build_info.json", folder, cuda, compiler)

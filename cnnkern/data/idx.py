@@ -72,11 +72,15 @@ def load_idx(path: str | Path) -> Dataset:
     if path.is_file():
         match = _FILE.fullmatch(path.name)
         if not match:
-            raise ValueError(f"{path}: not named like train-images-idx3-ubyte or t10k-labels-idx1-ubyte.gz")
+            raise ValueError(
+                f"{path}: not named like train-images-idx3-ubyte or t10k-labels-idx1-ubyte.gz"
+            )
         prefix = match["prefix"]
     elif len(found) > 1:
         names = ", ".join(sorted(next(iter(parts.values())).name for parts in found.values()))
-        raise ValueError(f"{path}: holds several data sets; name one file of the one meant: {names}")
+        raise ValueError(
+            f"{path}: holds several data sets; name one file of the one meant: {names}"
+        )
     else:
         prefix = next(iter(found), "")
     files = found.get(prefix, {})

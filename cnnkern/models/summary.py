@@ -59,7 +59,9 @@ def summarize(model: nn.Module, input_shape: Shape) -> ModelSummary:
 
         return hook
 
-    leaves = [(name, module) for name, module in model.named_modules() if not any(module.children())]
+    leaves = [
+        (name, module) for name, module in model.named_modules() if not any(module.children())
+    ]
     handles = [module.register_forward_hook(note(name or "layer")) for name, module in leaves]
     was_training = model.training
     try:

@@ -1,6 +1,7 @@
 """Trains a network on a data set, repeatably: same seed, same curve, also after a resume."""
 
 from cnnkern.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from cnnkern.train.fit import fit
 from cnnkern.train.history import Epoch, History
 from cnnkern.train.loop import Evaluation, Settings, Trainer, evaluate
 
@@ -12,6 +13,7 @@ __all__ = [
     "Settings",
     "Trainer",
     "evaluate",
+    "fit",
     "load_checkpoint",
     "save_checkpoint",
 ]

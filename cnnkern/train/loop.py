@@ -57,7 +57,11 @@ class Trainer:
     """
 
     def __init__(
-        self, model: nn.Module, data: Dataset, settings: Settings, device: str | torch.device = "cpu"
+        self,
+        model: nn.Module,
+        data: Dataset,
+        settings: Settings,
+        device: str | torch.device = "cpu",
     ) -> None:
         self.model = model.to(device)
         self.settings = settings
@@ -129,9 +133,7 @@ class Trainer:
         self.history = checkpoint.history
 
 
-def evaluate(
-    model: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 256
-) -> Evaluation:
+def evaluate(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 256) -> Evaluation:
     """Mean cross-entropy and predictions of ``model`` on images (N, C, H, W), labels (N,)."""
     model.eval()
     with torch.no_grad():

@@ -66,7 +66,7 @@ inline Vec<A> fma(Vec<A> a, Vec<A> b, Vec<A> c) {
 /// A whole vector from unaligned memory of the storage type T.
 template <class A, class T>
 inline Vec<A> load(const T* from) {
-  Vec<A> result;
+  Vec<A> result = {};
   if constexpr (sizeof(T) == sizeof(A)) {
     __builtin_memcpy(&result, from, sizeof result);
     return result;

@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <stdexcept>
@@ -15,7 +16,7 @@
 // cnnkern_fiber_entry: where a fresh stack "returns" to, with the fiber in r12 and Fiber::run in
 // r13. The undefined return address tells unwinders and debuggers that the stack ends here.
 asm(R"(
-  .text
+  .pushsection .text
   .hidden cnnkern_switch_stack
   .globl cnnkern_switch_stack
   .type cnnkern_switch_stack, @function
@@ -48,6 +49,7 @@ cnnkern_fiber_entry:
   ud2
   .cfi_endproc
   .size cnnkern_fiber_entry, .-cnnkern_fiber_entry
+  .popsection
 )");
 
 extern "C" void cnnkern_switch_stack(void** save, void* load);
@@ -94,16 +96,12 @@ void Fiber::start(Entry entry, void* argument) {
   makecontext(&own_, reinterpret_cast<void (*)()>(entry_point), 2,
               static_cast<unsigned>(bits >> 32), static_cast<unsigned>(bits));
 #else
-  // The frame that cnnkern_switch_stack pops, and above it 16-byte alignment for the first call.
-  void** frame = reinterpret_cast<void**>(stack_ + stack_bytes) - 8;
-  frame[0] = nullptr;                        // r15
-  frame[1] = nullptr;                        // r14
+  // What cnnkern_switch_stack pops; rsp is then a multiple of 16, as it must be before a call.
+  void** frame = reinterpret_cast<void**>(stack_ + stack_bytes) - 9;
+  std::fill(frame, frame + 9, nullptr);      // r15, r14, -, -, rbx, rbp
   frame[2] = reinterpret_cast<void*>(&run);  // r13
   frame[3] = this;                           // r12
-  frame[4] = nullptr;                        // rbx
-  frame[5] = nullptr;                        // rbp
   frame[6] = reinterpret_cast<void*>(&cnnkern_fiber_entry);
-  frame[7] = nullptr;
   own_ = frame;
 #endif
 }

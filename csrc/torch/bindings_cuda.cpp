@@ -2,7 +2,7 @@
 #include <cuda_runtime.h>
 #include <torch/csrc/stable/accelerator.h>
 
-#include <array>
+#include <map>
 #include <mutex>
 
 #include "common/problem_string.h"
@@ -13,6 +13,7 @@
 #include "cuda/pool/pool_plan.h"
 #include "torch/forced_kernel.h"
 #include "torch/operators.h"
+#include "torch/plan_text.h"
 
 namespace cnnkern {
 namespace {
@@ -57,7 +58,7 @@ struct CudaBackend {
     const torch::stable::accelerator::DeviceGuard guard(device);
     const ConvPlan plan = plan_conv(problem, caps_of(device), forced_conv_kernel());
     trace::launched("cuda." + plan.kernel,
-                    [&] { return to_string(problem) + " -> cuda." + plan.to_string(); });
+                    [&] { return to_string(problem) + " -> cuda." + to_string(plan); });
     const Tensor workspace =
         torch::stable::empty(IntList{plan.workspace_bytes}, torch::headeronly::ScalarType::Byte,
                              std::nullopt, like.device());
@@ -72,8 +73,9 @@ struct CudaBackend {
     const torch::stable::accelerator::DeviceGuard guard(device);
     ConvTensors tensors;
     tensors.output = const_cast<void*>(grad_output);
+    tensors.bias = grad_bias;
     trace::count("cuda.bias_grad");
-    cuda::launch_bias_grad(problem, tensors, grad_bias, stream(device));
+    cuda::launch_bias_grad(problem, tensors, stream(device));
   }
 
   static void pool(const PoolProblem& problem, const PoolTensors& tensors, const Tensor& like) {
@@ -81,7 +83,7 @@ struct CudaBackend {
     const torch::stable::accelerator::DeviceGuard guard(device);
     const PoolPlan plan = plan_pool(problem, caps_of(device), forced_pool_kernel());
     trace::launched("cuda." + plan.kernel,
-                    [&] { return to_string(problem) + " -> cuda." + plan.to_string(); });
+                    [&] { return to_string(problem) + " -> cuda." + to_string(plan); });
     cuda::launch_pool(plan, problem, tensors, stream(device));
   }
 };

@@ -1,21 +1,89 @@
-// The CUDA kernels on CPU tensors, in the SIMT emulator, under operators of their own
+// The CUDA kernels on CPU tensors, in the SIMT emulator, as operators of their own
 // (`cnnkern_emulator::`), and the Python module `_emulator` that steers it.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include <memory>
 
-#include "common/device_caps.h"
 #include "common/problem_string.h"
 #include "common/trace.h"
-#include "cuda/conv/conv_plan.h"
-#include "cuda/pool/pool_plan.h"
-#include "emulator/emulator.h"
+#include "emulator/arch_path.h"
+#include "emulator/launch.h"
 #include "torch/forced_kernel.h"
 #include "torch/operators.h"
+#include "torch/plan_text.h"
 
-// The launchers exist once per architecture path.
-#define CNNKERN_CUDA_NAMESPACE emulated_sm75
-#include "cuda/conv/conv_launch.h"
-#include "cuda/pool/pool_launch.h"
-#undef CNNKERN_CUDA_NAMESPACE
+namespace cnnkern {
+namespace {
+
+// The GPU that the emulator stands for: plans are made for it.
+const DeviceCaps*& emulated_device() {
+  static const DeviceCaps* device = find_device("sm_80");
+  return device;
+}
+
+// The newest architecture path that this GPU could run.
+ArchPath path() {
+  return emulated_device()->arch >= 80 ? emulated_sm80::arch_path() : emulated_sm75::arch_path();
+}
+
+struct EmulatorBackend {
+  static void conv(const ConvProblem& problem, const ConvTensors& tensors, const Tensor&) {
+    const ConvPlan plan = plan_conv(problem, *emulated_device(), forced_conv_kernel());
+    trace::launched("emulator." + plan.kernel,
+                    [&] { return to_string(problem) + " -> emulator." + to_string(plan); });
+    const auto workspace = std::make_unique<std::byte[]>(static_cast<size_t>(plan.workspace_bytes));
+    ConvTensors arguments = tensors;
+    arguments.workspace = workspace.get();
+    path().launch_conv(plan, problem, arguments);
+  }
+
+  static void bias_grad(const ConvProblem& problem, const void* grad_output, void* grad_bias,
+                        const Tensor&) {
+    ConvTensors tensors;
+    tensors.output = const_cast<void*>(grad_output);
+    tensors.bias = grad_bias;
+    trace::count("emulator.bias_grad");
+    path().launch_bias_grad(problem, tensors);
+  }
+
+  static void pool(const PoolProblem& problem, const PoolTensors& tensors, const Tensor&) {
+    const PoolPlan plan = plan_pool(problem, *emulated_device(), forced_pool_kernel());
+    trace::launched("emulator." + plan.kernel,
+                    [&] { return to_string(problem) + " -> emulator." + to_string(plan); });
+    path().launch_pool(plan, problem, tensors);
+  }
+};
+
+void set_device(const std::string& name) {
+  const DeviceCaps* device = find_device(name);
+  if (!device) {
+    std::string known;
+    for (const DeviceCaps& each : known_devices)
+      known += (known.empty() ? "" : ", ") + std::string(each.name);
+    throw std::invalid_argument("the emulator's device is '" + name + "', but one of " + known +
+                                " is expected");
+  }
+  emulated_device() = device;
+}
+
+void force_kernel(const std::string& operation, const std::string& name) {
+  (operation == "conv" ? forced_conv_kernel() : forced_pool_kernel()) = name;
+}
+
+}  // namespace
+}  // namespace cnnkern
+
+STABLE_TORCH_LIBRARY_IMPL(cnnkern_emulator, CPU, m) {
+  cnnkern::register_operators<cnnkern::EmulatorBackend>(m);
+}
+
+PYBIND11_MODULE(_emulator, m) {
+  using namespace cnnkern;
+  m.doc() = "cnnkern's CUDA kernels in the SIMT emulator.";
+  m.def("set_device", &set_device, pybind11::arg("name"));
+  m.def("set_seed", &emulator::set_seed, pybind11::arg("seed"));
+  m.def("set_threads", &emulator::set_threads, pybind11::arg("threads"));
+  m.def("force_kernel", &force_kernel, pybind11::arg("operation"), pybind11::arg("name"));
+  m.def("launches", &trace::launches);
+}

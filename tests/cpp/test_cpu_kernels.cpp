@@ -8,7 +8,7 @@
 // Built with one set of flags for all files, the 512-bit kernels become generic vectors of 64
 // bytes, so that their tiles and tails run on any CPU. From the repository root (and again with
 // -g -fsanitize=address,undefined):
-//   g++ -std=c++20 -O2 -mavx2 -mfma -mf16c -Wno-psabi -Icsrc -o /tmp/test_cpu_kernels \
+//   g++ -std=c++20 -O2 -mavx2 -mfma -mf16c -Wno-psabi -Icsrc -o /tmp/test_cpu_kernels
 //     tests/cpp/test_cpu_kernels.cpp csrc/common/*_*.cpp csrc/cpu/*.cpp csrc/cpu/{conv,pool}/*.cpp
 //   /tmp/test_cpu_kernels [problem…]      the files of tests/problems if there is none
 #include <algorithm>

@@ -51,6 +51,7 @@ class ImplicitGemm {
     });
     // Blocks shrink until there are enough tasks, pixels first: filters share packed patches.
     const int64_t pixels = gather_.pixels();
+    if (pixels == 0) return;
     const auto blocks = [&](int64_t size, int64_t block) { return ceil_div(size, block); };
     int64_t pixels_each = std::min(pixel_block / pixel_width, blocks(pixels, pixel_width));
     int64_t panels_each = std::min(filter_block / filter_width, filter_panels_);

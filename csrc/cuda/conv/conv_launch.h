@@ -26,6 +26,11 @@ void launch_simt_dgrad(const ConvPlan&, const ConvProblem&, const ConvTensors&, 
 template <Layout layout, int vector, int m, int n, int k>
 void launch_simt_wgrad(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
 
+inline dim3 grid_of(const ConvPlan& plan) {
+  return dim3(static_cast<unsigned>(plan.grid[0]), static_cast<unsigned>(plan.grid[1]),
+              static_cast<unsigned>(plan.grid[2]));
+}
+
 /// weight[i] = Σ over split-K parts, in order, of workspace[part · elements + i].
 void launch_split_k_reduce(const float* workspace, float* weight, int64_t elements, int parts,
                            cudaStream_t stream);

@@ -103,16 +103,24 @@ std::string refuse_simt(const ConvKernelInfo& kernel, const ConvProblem& p,
   if (kernel.shared_bytes > device.shared_per_block)
     return sentence("needs ", kernel.shared_bytes, " bytes of shared memory, ", device.product,
                     " has ", device.shared_per_block, " for a block");
-  if (tile.m > 64 && std::min(view.rows, view.columns) <= 64)
+  return "";
+}
+
+/// Why another kernel would be faster, for a problem that refuse_simt does not refuse.
+std::string yield_simt(const ConvKernelInfo& kernel, const ConvProblem& p,
+                       const DeviceCaps& device) {
+  const Tile tile = kernel.tile;
+  const GemmView view = gemm_view(p);
+  if (tile.m <= 64) return "";
+  if (std::min(view.rows, view.columns) <= 64)
     return sentence("the GEMM is ", view.rows, " x ", view.columns, ": half of every ", tile.m,
                     " x ", tile.n, " tile would be empty");
   const int64_t blocks =
       tiles(view, tile) * p.groups * view.classes * choose_split_k(p, view, tile, device);
-  if (tile.m > 64 && blocks < device.multiprocessors)
-    return sentence(tile.m, " x ", tile.n, " tiles make ", blocks, " blocks for ",
-                    device.multiprocessors,
-                    " multiprocessors: a smaller tile fills the device better");
-  return "";
+  if (blocks >= device.multiprocessors) return "";
+  return sentence(tile.m, " x ", tile.n, " tiles make ", blocks, " blocks for ",
+                  device.multiprocessors,
+                  " multiprocessors: a smaller tile fills the device better");
 }
 
 /// A kernel that computes this direction in this layout, as choose() wants it.
@@ -120,9 +128,12 @@ struct Candidate {
   std::string name;
   int index;
   const ConvKernelInfo* info;
+  bool forced;  // then only what it cannot do counts, not what others do better
 
   std::string refuse(const ConvProblem& problem, const DeviceCaps& device) const {
-    return info->tile.m == 0 ? "" : refuse_simt(*info, problem, device);
+    if (info->tile.m == 0) return "";
+    std::string reason = refuse_simt(*info, problem, device);
+    return reason.empty() && !forced ? yield_simt(*info, problem, device) : reason;
   }
 };
 
@@ -203,7 +214,7 @@ ConvPlan plan_conv(const ConvProblem& problem, const DeviceCaps& device,
     const bool generic = row.tile.m == 0;
     if (row.direction == problem.direction && (row.any_layout || row.layout == problem.layout) &&
         (!generic || row.dtype == problem.dtype))
-      candidates.push_back({row.name, static_cast<int>(i), &row});
+      candidates.push_back({row.name, static_cast<int>(i), &row, !forced.empty()});
   }
   ConvPlan plan;
   const size_t chosen =

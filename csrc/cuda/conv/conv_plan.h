@@ -41,7 +41,8 @@ struct ConvKernelInfo {
   std::string symbol;
 };
 
-/// `forced`, if not empty, names the only kernel to ask; it throws if that one refuses.
+/// `forced`, if not empty, names the only kernel to ask; this throws if that one cannot take the
+/// problem, but not if another would merely be faster.
 ConvPlan plan_conv(const ConvProblem& problem, const DeviceCaps& device,
                    const std::string& forced = "");
 

@@ -8,7 +8,7 @@ namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 template <class T>
 void launch_direct(const ConvPlan& plan, const ConvProblem& problem, const ConvTensors& tensors,
                    cudaStream_t stream) {
-  const dim3 grid(static_cast<unsigned>(plan.grid[0])), block(direct_threads);
+  const dim3 grid = grid_of(plan), block(direct_threads);
   auto* input = static_cast<T*>(tensors.input);
   auto* weight = static_cast<T*>(tensors.weight);
   auto* output = static_cast<T*>(tensors.output);

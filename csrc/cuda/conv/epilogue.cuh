@@ -31,8 +31,7 @@ __device__ __forceinline__ void store_tile(const Output& output, int first_m, in
       };
       if constexpr (in_fours)
         store_global(to, Vector<float, 4>{with_bias(0), with_bias(1), with_bias(2), with_bias(3)});
-      else
-        store_global(to, with_bias(0));
+      else store_global(to, with_bias(0));
     }
   }
 }

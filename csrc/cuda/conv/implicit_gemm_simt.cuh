@@ -7,9 +7,9 @@
 //   Major::k   rows thread, thread + T, …:           16 bytes are 4 depths of one row
 //   Major::mn  rows 4·thread … +3, m/2 further on …: 16 bytes are 4 rows at one depth
 // Shared memory: a ring of stages, each holding A then B. From sm_80 on cp.async fills the ring
-// stages − 1 tiles ahead; before, two stages take turns and the next tile waits in registers. Either
-// way one barrier a tile. Source: the blocked SGEMM of the textbooks (V. Volkov, J. Demmel 2008),
-// with a convolution's addresses.
+// stages − 1 tiles ahead; before, two stages take turns and the next tile waits in registers.
+// Either way one barrier a tile. Source: the blocked SGEMM of the textbooks (V. Volkov, J. Demmel
+// 2008), with a convolution's addresses.
 #pragma once
 
 #include "cuda/conv/tile_loader.cuh"
@@ -114,7 +114,8 @@ struct SimtGemm {
   using Four = Vector<float, 4>;
 
   // A slab of A: [i][kk] = A[row(i)][k + kk].
-  __device__ __forceinline__ static void load_a(const float* a, int k, float (&slab_a)[thread_m][slab]) {
+  __device__ __forceinline__ static void load_a(const float* a, int k,
+                                                float (&slab_a)[thread_m][slab]) {
     if constexpr (major_a == Major::k) {
 #pragma unroll
       for (int i = 0; i < thread_m; ++i) {
@@ -158,8 +159,7 @@ struct SimtGemm {
 #pragma unroll
             for (int i = 0; i < thread_m; ++i)
 #pragma unroll
-              for (int c = 0; c < 4; ++c)
-                sums[i][j + c] = fmaf(a[i][kk], b[c], sums[i][j + c]);
+              for (int c = 0; c < 4; ++c) sums[i][j + c] = fmaf(a[i][kk], b[c], sums[i][j + c]);
           }
       }
     }

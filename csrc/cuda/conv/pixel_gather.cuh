@@ -1,10 +1,11 @@
 // The gathered operand of every convolution: pixels of an image seen through a filter's taps.
 //
-// An element is named by a pixel (which image, where the window stands) and by a tap (which channel,
-// how far from the window's corner). Both are points with an offset in memory, and the element's
-// address is the sum of the two offsets; it is read only if the sum of the coordinates lies inside
-// the image, else it is padding and counts as zero. So the inner loop adds and compares: borders are
-// masks, and no padded copy exists. Indices past the end of the GEMM become points far outside.
+// An element is named by a pixel (which image, where the window stands) and by a tap (which
+// channel, how far from the window's corner). Both are points with an offset in memory, and the
+// element's address is the sum of the two offsets; it is read only if the sum of the coordinates
+// lies inside the image, else it is padding and counts as zero. So the inner loop adds and
+// compares: borders are masks, and no padded copy exists. Indices past the end of the GEMM become
+// points far outside.
 //   fprop: input, windows of the output's pixels, rows = pixels, depth = (taps × channels)
 //   dgrad: the output's gradient, one stride class of input pixels; see dgrad.cu
 //   wgrad: input, as fprop with rows = (taps × channels), depth = pixels
@@ -41,7 +42,15 @@ struct PixelSplitter {
     index = h.divmod(index, at.h);
     return d.divmod(index, at.d);
   }
+
+  __device__ __forceinline__ int image(int index) const {
+    return d.divide(h.divide(w.divide(index)));
+  }
 };
+
+inline PixelSplitter splitter(const Extent3& extent) {
+  return {FastDivmod(extent.d), FastDivmod(extent.h), FastDivmod(extent.w)};
+}
 
 /// The filter order: (k, c, t, r, s) in N C D H W, (k, t, r, s, c) in channels last.
 template <Layout layout>
@@ -74,11 +83,13 @@ struct GatherSource {
 
   __device__ __forceinline__ static GatherPoint outside() { return {0, far_outside, 0, 0}; }
 
-  __device__ __forceinline__ Access access(const GatherPoint& a, const GatherPoint& b) const {
+  /// `base`: the group's first channel of the first image.
+  __device__ __forceinline__ Access access(const float* base, const GatherPoint& a,
+                                           const GatherPoint& b) const {
     const bool valid = static_cast<unsigned>(a.d + b.d) < static_cast<unsigned>(extent.d) &&
                        static_cast<unsigned>(a.h + b.h) < static_cast<unsigned>(extent.h) &&
                        static_cast<unsigned>(a.w + b.w) < static_cast<unsigned>(extent.w);
-    return {data + (valid ? a.offset + b.offset : 0), valid};
+    return {base + (valid ? a.offset + b.offset : 0), valid};
   }
 };
 
@@ -90,5 +101,41 @@ inline GatherSource gather_source(const void* data, Layout layout, int64_t chann
   return {static_cast<const float*>(data), narrow(extent), channels * volume,
           channels_last ? 1 : volume, channels_last ? channels : 1};
 }
+
+/// A convolution's input seen from its output: pixels are windows, taps are filter elements.
+template <Layout layout>
+struct InputWindows {
+  GatherSource source;
+  PixelSplitter windows;
+  TapSplitter<layout> filter;
+  Index3 stride, dilation, pad;
+  int pixels, elements;
+
+  InputWindows(const ConvProblem& p, const void* input)
+      : source(gather_source(input, layout, p.c, p.input)),
+        windows(splitter(p.output)),
+        filter{FastDivmod(p.c_per_group()), splitter(p.filter)},
+        stride(narrow(p.stride)),
+        dilation(narrow(p.dilation)),
+        pad(narrow(p.pad_begin)),
+        pixels(static_cast<int>(p.n * p.output.volume())),
+        elements(static_cast<int>(p.c_per_group() * p.filter.volume())) {}
+
+  __device__ __forceinline__ GatherPoint pixel(int index) const {
+    if (index >= pixels) return GatherSource::outside();
+    Index3 at;
+    const int image = windows.split(index, at);
+    return source.point(
+        image, 0, {at.d * stride.d - pad.d, at.h * stride.h - pad.h, at.w * stride.w - pad.w});
+  }
+
+  /// Channels count from the group's first.
+  __device__ __forceinline__ GatherPoint tap(int index) const {
+    if (index >= elements) return GatherSource::outside();
+    Index3 at;
+    const int channel = filter.split(index, at);
+    return source.point(0, channel, {at.d * dilation.d, at.h * dilation.h, at.w * dilation.w});
+  }
+};
 
 }  // namespace cnnkern::CNNKERN_CUDA_NAMESPACE

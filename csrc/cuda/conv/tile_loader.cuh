@@ -13,7 +13,8 @@
 // operand is ever transposed, and cp.async serves them all.
 //   Major::k    rows of k floats, pitch k + 4: [mn][k]
 //   Major::mn   rows of mn floats: [k][mn]
-// From sm_80 on a tile travels by cp.async; before, through registers, loaded ahead and stored late.
+// From sm_80 on a tile travels by cp.async; before, through registers, loaded ahead and stored
+// late.
 #pragma once
 
 #include "cuda/conv/tile.h"
@@ -34,7 +35,7 @@ class TileLoader {
   static constexpr bool along_k = major == Major::k;
   static constexpr int pitch = along_k ? tile_k + 4 : tile_mn;
   static constexpr int line = (along_k ? tile_k : tile_mn) / vector;  // vectors of one shared row
-  static constexpr int step = threads / line;                         // shared rows between a thread's vectors
+  static constexpr int step = threads / line;  // shared rows between a thread's vectors
   static constexpr int count = tile_mn * tile_k / vector / threads;
   static_assert(threads % line == 0 && count >= 1);
   static constexpr int rows = along_k ? count : 1, depths = along_k ? 1 : count;

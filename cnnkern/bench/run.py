@@ -1,0 +1,122 @@
+"""Runs problems through cnnkern and PyTorch and makes rows of what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+from torch.nn import functional as torch_functional
+
+import cnnkern
+from cnnkern import _C
+from cnnkern.bench.record import Row, describe_run
+from cnnkern.bench.timing import measure
+from cnnkern.bench.workload import Workload, flops
+from cnnkern.problems import Problem
+from cnnkern.progress import progress_bar
+
+# ‖ours − torch's‖/‖torch's‖ beyond which the two did not compute the same thing.
+TOLERANCES = {
+    torch.float64: 1e-12,
+    torch.float32: 1e-4,
+    torch.float16: 1e-2,
+    torch.bfloat16: 5e-2,
+}
+
+
+class Disagreement(RuntimeError):
+    """cnnkern and PyTorch gave different results: there is nothing to time."""
+
+
+def run(
+    problems: Sequence[str],
+    net: str = "",
+    device: str = "cpu",
+    budget: float = 0.25,
+    on_row: Callable[[Row], Any] = lambda row: None,
+) -> list[Row]:
+    """Times each problem; ``on_row`` is told each result as it comes.
+
+    cnnkern runs in the layout that the problem names (nchw if none), PyTorch in every layout that
+    it has, and its best counts.
+
+    Args:
+        problems: strings, each naming one direction (see :func:`cnnkern.bench.expand`).
+        net: the name under which the rows are recorded.
+        device: cpu or cuda.
+        budget: seconds of sampling for each of the compared calls.
+    """
+    origin = describe_run(device)
+    rows = []
+    for text in problems:
+        row = _run_one(text, net, device, budget, origin)
+        rows.append(row)
+        on_row(row)
+    return rows
+
+
+def _run_one(text: str, net: str, device: str, budget: float, origin: dict[str, Any]) -> Row:
+    problem = Problem.parse(text)
+    layout = "nhwc" if problem.channels_last else "nchw"
+    workload = Workload(problem, device)
+    ours = workload.call(cnnkern.functional, layout)
+    theirs = {layout: workload.call(torch_functional, layout) for layout in workload.layouts()}
+    _check_agreement(problem, ours(), next(iter(theirs.values()))())
+
+    synchronize = torch.cuda.synchronize if device == "cuda" else lambda: None
+    timings = measure({"cnnkern": ours, **theirs}, budget, synchronize)
+    best = min(theirs, key=lambda layout: timings[layout].median)
+    mine, baseline = timings["cnnkern"], timings[best]
+    return Row(
+        **origin,
+        net=net,
+        layer=problem.name.removeprefix(f"{net}.") or problem.text,
+        multiplicity=problem.multiplicity,
+        problem=problem.text,
+        direction=problem.direction,
+        kernel=_C.plan(text, _plan_device(device))["kernel"],
+        layout=layout,
+        cnnkern_us=mine.median,
+        cnnkern_p10_us=mine.p10,
+        cnnkern_p90_us=mine.p90,
+        cnnkern_gflops=flops(problem) / mine.median / 1e3,
+        torch_layout=best,
+        torch_us=baseline.median,
+        torch_p10_us=baseline.p10,
+        torch_p90_us=baseline.p90,
+        torch_gflops=flops(problem) / baseline.median / 1e3,
+        ratio=baseline.median / mine.median,
+        samples=mine.samples,
+    )
+
+
+def _check_agreement(problem: Problem, ours: Tensor, theirs: Tensor) -> None:
+    ours, theirs = ours.double(), theirs.double()
+    error = float((ours - theirs).norm() / theirs.norm().clamp_min(1e-300))
+    if not error <= TOLERANCES[problem.dtype]:
+        raise Disagreement(
+            f"{problem['text']}: cnnkern and PyTorch differ by {error:.1e} of the result's norm"
+        )
+
+
+def _plan_device(device: str) -> str:
+    if device == "cpu":
+        return "cpu"
+    major, minor = torch.cuda.get_device_capability()
+    return f"sm_{major}{minor}"
+
+
+def run_with_progress(
+    problems: Sequence[str], net: str, device: str, budget: float, console: Console
+) -> list[Row]:
+    """:func:`run` with a progress bar on the terminal."""
+    with progress_bar(console) as bar:
+        task = bar.add_task("timing", total=len(problems))
+
+        def show(row: Row) -> None:
+            bar.update(task, advance=1, description=f"{row.layer} {row.direction}")
+
+        return run(problems, net, device, budget, show)

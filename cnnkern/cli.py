@@ -1,0 +1,229 @@
+"""The command ``cnnkern``. Each command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from typer.core import TyperGroup
+
+
+class Commands(TyperGroup):
+    """What a user can put right ends in one sentence and exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (typer.Exit, typer.Abort):  # the regular ends, RuntimeErrors by inheritance
+            raise
+        except (ValueError, RuntimeError, OSError) as error:
+            message = f"[bold red]cnnkern:[/] {escape(str(error))}"
+            Console(stderr=True).print(message, highlight=False, soft_wrap=True)
+            raise typer.Exit(2) from error
+
+
+class Device(str, Enum):
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Backend(str, Enum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    emulator = "emulator"
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="Hand-written convolution and pooling kernels for PyTorch.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+DeviceOption = Annotated[Device, typer.Option(help="Where the tensors live.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images a step.")]
+
+
+@app.command()
+def info() -> None:
+    """What this build can do on this machine."""
+    import cnnkern
+
+    typer.echo(str(cnnkern.info()))
+
+
+@app.command()
+def explain(
+    problem: Annotated[
+        str,
+        typer.Argument(
+            help="Such as n8c64h56w56k64r3s3p1, or with options: "
+            "'n8c64h56w56k64r3s3p1 f16 nhwc dgrad'."
+        ),
+    ],
+    device: Annotated[
+        str, typer.Option(help="cpu, or a GPU that need not be here: sm_80.")
+    ] = "cpu",
+) -> None:
+    """Which kernel computes a problem, with which tile, and why the others refused."""
+    import cnnkern
+
+    typer.echo(str(cnnkern.explain(problem, device=device)))
+
+
+@app.command()
+def kernels(
+    device: Annotated[str, typer.Option(help="Only those for cpu or sm_75, sm_80, …")] = "",
+) -> None:
+    """Every kernel, with what the compiler recorded about it."""
+    from cnnkern.kernel_table import tables
+
+    console = Console()
+    for table in tables(device):
+        console.print(table)
+
+
+@app.command()
+def summary(
+    model: Annotated[str, typer.Argument(help="A model's name, such as lenet5.")],
+) -> None:
+    """Output volume, parameters and FLOPs of each layer, for one image."""
+    from cnnkern.models import create, summarize
+
+    network = create(model)
+    result = summarize(network, network.input_shape)
+    table = Table(title=f"{model}, one image of {_volume(network.input_shape)}", show_footer=True)
+    table.add_column("layer", "total")
+    table.add_column("kind")
+    table.add_column("O = (N + 2P − F)/S + 1")
+    table.add_column("output")
+    table.add_column("parameters", f"{result.parameters:,}", justify="right")
+    table.add_column("FLOPs", f"{result.flops:,}", justify="right")
+    for layer in result.layers:
+        row = (layer.name, layer.kind, layer.formula, _volume(layer.output))
+        table.add_row(*row, f"{layer.parameters:,}", f"{layer.flops:,}")
+    Console().print(table)
+
+
+@app.command()
+def bench(
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="A network (lenet5, alexnet, resnet50), a file of problems, or one problem."
+        ),
+    ],
+    device: DeviceOption = Device.cpu,
+    out: Annotated[
+        Path, typer.Option(help="Folder of the CSV file (rows are added) and the picture.")
+    ] = Path("benchmarks/results"),
+    budget: Annotated[float, typer.Option(min=0.001, help="Seconds for each timed call.")] = 0.25,
+) -> None:
+    """Times layers against PyTorch in its best memory format."""
+    from cnnkern import bench as benchmark
+
+    _require(device)
+    is_file = Path(target).is_file()
+    if is_file or target in benchmark.list_nets():
+        net, problems = Path(target).stem if is_file else target, benchmark.read_net(target)
+    elif any(letter.isdigit() for letter in target) or " " in target:
+        net, problems = "", benchmark.expand(target)
+    else:
+        problems = benchmark.read_net(target)  # says which networks there are
+    console = Console()
+    rows = benchmark.run_with_progress(problems, net, device.value, budget, console)
+    console.print(benchmark.ratio_table(rows))
+    name = net or "problems"
+    benchmark.append_rows(out / f"{name}.csv", rows)
+    picture = benchmark.draw_ratios([rows], out / f"{name}.png")
+    console.print(f"rows added to {out / name}.csv, picture in {picture}", highlight=False)
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Option(help="The network to train.")] = "lenet5",
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with MNIST-style IDX files, or one of "
+            "them; without it scikit-learn's digits."
+        ),
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs, a resumed run's included.")] = 15,
+    batch_size: BatchSize = 32,
+    lr: Annotated[float, typer.Option(help="Learning rate of the first epoch.")] = 0.02,
+    seed: Annotated[int, typer.Option(help="Determines every random choice.")] = 0,
+    checkpoint: Annotated[Path | None, typer.Option(help="File written after each epoch.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Checkpoint to go on from.")] = None,
+    device: DeviceOption = Device.cpu,
+    backend: Annotated[Backend, typer.Option(help="Which kernels run.")] = Backend.auto,
+    out: Annotated[Path | None, typer.Option(help="Folder for pictures of the result.")] = None,
+) -> None:
+    """Trains a network on handwritten digits or on IDX files."""
+    import torch
+
+    import cnnkern
+    from cnnkern.data import load_digits, load_idx
+    from cnnkern.models import create
+    from cnnkern.train import Settings, Trainer, fit, load_checkpoint, save_checkpoint
+
+    _require(device)
+    console = Console()
+    settings = Settings(batch_size=batch_size, lr=lr, seed=seed)
+    dataset = load_idx(data) if data else load_digits(seed)
+    torch.manual_seed(seed)
+    trainer = Trainer(create(model, classes=dataset.classes), dataset, settings, device.value)
+    if resume:
+        trainer.resume(load_checkpoint(resume))
+        if (done := len(trainer.history.epochs)) >= epochs:
+            raise ValueError(f"{resume} has {done} epochs already; ask for more with --epochs")
+    with cnnkern.backend(backend.value):
+        fit(
+            trainer,
+            epochs,
+            console,
+            on_epoch=lambda: checkpoint and save_checkpoint(checkpoint, trainer.checkpoint()),
+        )
+        accuracy = trainer.evaluate().accuracy
+        console.print(f"[bold]{accuracy:.2%}[/] of the held-out images are classified rightly")
+        if out:
+            from cnnkern.visualize import write_all
+
+            for path in write_all(trainer, dataset, out):
+                console.print(f"wrote {path}", highlight=False)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("demo"),
+) -> None:
+    """Trains LeNet-5 on handwritten digits, then times layers against PyTorch."""
+    from cnnkern.demo import run
+
+    run(out, Console())
+
+
+def _require(device: Device) -> None:
+    import torch
+
+    if device is Device.cuda and not torch.cuda.is_available():
+        raise ValueError(
+            "--device cuda: torch sees no GPU here; use --device cpu "
+            "(train --backend emulator runs the CUDA kernels without a GPU)"
+        )
+
+
+def _volume(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))
+
+
+def main() -> None:
+    """The entry point of the command."""
+    app(prog_name="cnnkern")

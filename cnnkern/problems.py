@@ -1,0 +1,246 @@
+"""Problem strings and tensors: what a line means, its inputs, and the calls that compute it.
+
+A problem string such as ``n8c64h56w56k64r3s3p1 f16 nhwc dgrad`` names one convolution or max
+pooling in one direction; ``csrc/common/problem_string.h`` has the grammar. Tests, benchmarks and
+``explain`` all speak it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cnnkern import _C, _ops, functional
+
+DTYPES = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+_OPTIONS = {
+    torch.float32: "",
+    torch.float64: " f64",
+    torch.float16: " f16",
+    torch.bfloat16: " bf16",
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One parsed problem. Tuples hold one entry for each spatial dimension, outermost first.
+
+    ``padding`` holds two: begin and end of each axis. ``direction`` is fprop, dgrad or wgrad for a
+    convolution, forward or backward for a pooling.
+
+    >>> problem = Problem.parse("conv1 n16c3h32w32k10r5s5p2")
+    >>> problem.weight_shape, problem.output_shape
+    ((10, 3, 5, 5), (16, 10, 32, 32))
+    """
+
+    text: str
+    name: str
+    multiplicity: int
+    is_pool: bool
+    direction: str
+    dtype: torch.dtype
+    channels_last: bool
+    n: int
+    c: int
+    k: int
+    groups: int
+    input: tuple[int, ...]
+    kernel: tuple[int, ...]
+    output: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    ceil_mode: bool
+
+    @classmethod
+    def parse(cls, text: str) -> Problem:
+        """Raises ValueError or RuntimeError with one sentence naming what is wrong."""
+        row = _C.parse_problem(text)
+        pool = row["is_pool"]
+        begin, end = (row["padding"],) * 2 if pool else (row["pad_begin"], row["pad_end"])
+        return cls(
+            text=row["text"],
+            name=row["name"],
+            multiplicity=row["multiplicity"],
+            is_pool=pool,
+            direction=row["direction"],
+            dtype=DTYPES[row["dtype"]],
+            channels_last=row["layout"] == "nhwc",
+            n=row["n"],
+            c=row["c"],
+            k=row["c"] if pool else row["k"],
+            groups=1 if pool else row["groups"],
+            input=row["input"],
+            kernel=row["kernel"],
+            output=row["output"],
+            stride=row["stride"],
+            padding=tuple(side for pair in zip(begin, end, strict=True) for side in pair),
+            dilation=row["dilation"],
+            ceil_mode=pool and row["ceil_mode"],
+        )
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(N, C, *input)"""
+        return (self.n, self.c, *self.input)
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """(K, C/groups, *kernel)"""
+        return (self.k, self.c // self.groups, *self.kernel)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """(N, K, *output)"""
+        return (self.n, self.k, *self.output)
+
+    @property
+    def operation(self) -> str:
+        """The name under which the kernel table has it: conv or max_pool."""
+        return "max_pool" if self.is_pool else "conv"
+
+    def tensor(self, values: Tensor) -> Tensor:
+        """The values in the problem's dtype and memory format (1-d tensors have only one)."""
+        formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+        chosen = formats.get(values.dim()) if self.channels_last else None
+        return values.to(self.dtype).contiguous(memory_format=chosen or torch.contiguous_format)
+
+
+def read(path: str | Path) -> Iterator[str]:
+    """The problem strings of a file: one a line; ``#`` starts a comment."""
+    for line in Path(path).read_text().splitlines():
+        if text := line.partition("#")[0].strip():
+            yield text
+
+
+def run(problem: Problem, ops: Any, *tensors: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+    """Computes the problem with the operators of a namespace (``torch.ops.cnnkern``).
+
+    ``tensors`` by direction: fprop (input, weight), dgrad (grad_output, weight), wgrad
+    (grad_output, input), each of the first two optionally with a bias; forward (input), backward
+    (grad_output, indices).
+    """
+    window = (problem.stride, problem.padding, problem.dilation)
+    if problem.is_pool:
+        pool = (problem.kernel, problem.stride, problem.padding[::2], problem.dilation)
+        if problem.direction == "forward":
+            return _ops.max_pool_forward(ops, *tensors, *pool, problem.ceil_mode)
+        return _ops.max_pool_backward(ops, *tensors, problem.input, *pool, problem.ceil_mode)
+    if problem.direction == "wgrad":
+        return _ops.conv_weight_grad(ops, *tensors, problem.kernel, *window, problem.groups)
+    first, weight, bias = (*tensors, None)[:3]
+    if problem.direction == "fprop":
+        return _ops.conv_forward(ops, first, weight, bias, *window, problem.groups)
+    return _ops.conv_input_grad(ops, first, weight, bias, problem.input, *window, problem.groups)
+
+
+# --------------------------------------------------------------------------------------------------
+# From a layer to its problem string
+
+
+def _axes(key: str, values: tuple[int, ...], default: int) -> str:
+    names = "dhw"[-len(values) :]
+    return "".join(f"{key}{axis}{value}" for axis, value in zip(names, values) if value != default)
+
+
+def _sizes(shape: tuple[int, ...], kernel: tuple[int, ...], filters: int | None) -> str:
+    dims = len(kernel)
+    n, c, *spatial = shape
+    text = f"n{n}c{c}" + "".join(f"{a}{v}" for a, v in zip("dhw"[-dims:], spatial))
+    text += "" if filters is None else f"k{filters}"
+    return text + "".join(f"{a}{v}" for a, v in zip("trs"[-dims:], kernel))
+
+
+def _tuple(value: Any, dims: int) -> tuple[int, ...]:
+    return (value,) * dims if isinstance(value, int) else tuple(value)
+
+
+def of_layer(layer: torch.nn.Module, input: Tensor, direction: str = "fprop") -> str:
+    """The problem string of one call: a layer of torch.nn or cnnkern.nn and its input.
+
+    Args:
+        layer: Conv1d/2d/3d, ConvTranspose1d/2d/3d or MaxPool1d/2d/3d.
+        input: batched or not; only shape, dtype and memory format matter.
+        direction: ``fprop``, ``dgrad`` or ``wgrad`` of the layer's own forward (a pooling has no
+            wgrad). A transposed layer's forward is its convolution's dgrad.
+
+    >>> of_layer(torch.nn.Conv2d(3, 10, 5, padding=2), torch.zeros(1, 3, 32, 32))
+    'n1c3h32w32k10r5s5p2'
+    """
+    module: Any = layer
+    kinds = ("Conv", "ConvTranspose", "MaxPool")
+    names = (c.__name__ for c in type(layer).__mro__ if c.__module__.startswith("torch.nn"))
+    kind = next((name for name in names if name.rstrip("123d") in kinds), None)
+    if kind is None:
+        raise TypeError(
+            "expected a Conv, ConvTranspose or MaxPool layer, 1-d to 3-d, but got "
+            f"{type(layer).__name__}"
+        )
+    if direction not in ("fprop", "dgrad", "wgrad"):
+        raise ValueError(f"direction is {direction!r}, but fprop, dgrad or wgrad is expected")
+    dims = int(kind[-2])
+    x = input if input.dim() == dims + 2 else input.unsqueeze(0)
+    if x.dim() != dims + 2:
+        raise RuntimeError(f"{kind}: expected {dims + 1}D or {dims + 2}D input, got {input.dim()}D")
+    stride, dilation = _tuple(module.stride, dims), _tuple(module.dilation, dims)
+    kernel = _tuple(module.kernel_size, dims)
+    options = _OPTIONS[x.dtype]
+    if x.dim() > 3 and not x.is_contiguous() and _is_channels_last(x):
+        options += " nhwc"
+    window = _axes("u", stride, 1) + _axes("l", dilation, 1)
+    if kind.startswith("MaxPool"):
+        if direction == "wgrad":
+            raise ValueError("a max pooling has no weights and so no wgrad")
+        options += " maxpool" if direction == "fprop" else " maxpool_backward"
+        options += " ceil" if module.ceil_mode else ""
+        text = _sizes(tuple(x.shape), kernel, None) + window
+        return _canonical(text + _axes("p", _tuple(module.padding, dims), 0) + options)
+    groups = f"g{module.groups}" if module.groups > 1 else ""
+    if kind.startswith("ConvTranspose"):
+        return _of_transposed(module, x, direction, dims, groups + window, options)
+    shape, padding = list(x.shape), module.padding
+    if module.padding_mode != "zeros":  # padded by a copy, then convolved without padding
+        sides = module._reversed_padding_repeated_twice[::-1]
+        shape[2:] = [sum(axis) for axis in zip(shape[2:], sides[0::2], sides[1::2])]
+        padding = 0
+    text = _sizes(tuple(shape), kernel, module.out_channels) + groups + window
+    sides = functional.sides("conv", padding, dims, kernel, stride, dilation)
+    keys = "pf pk pt pb pl pr".split()[-2 * dims :]
+    text += "".join(f"{key}{value}" for key, value in zip(keys, sides) if value)
+    return _canonical(f"{text}{options}" + (f" {direction}" if direction != "fprop" else ""))
+
+
+def _of_transposed(
+    layer: Any, x: Tensor, direction: str, dims: int, window: str, options: str
+) -> str:
+    """The layer's input is its convolution's output, and the other way round."""
+    size = [
+        (size - 1) * step - 2 * pad + gap * (taps - 1) + extra + 1
+        for size, step, pad, gap, taps, extra in zip(
+            x.shape[2:], layer.stride, layer.padding, layer.dilation, layer.kernel_size,
+            layer.output_padding,
+        )
+    ]  # fmt: skip
+    shape = (x.shape[0], layer.out_channels, *size)
+    text = _sizes(shape, layer.kernel_size, layer.in_channels) + window
+    exchanged = {"fprop": "dgrad", "dgrad": "fprop", "wgrad": "wgrad"}[direction]
+    return _canonical(f"{text}{_axes('p', layer.padding, 0)}{options} {exchanged}")
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    last = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
+    return x.is_contiguous(memory_format=last)
+
+
+def _canonical(text: str) -> str:
+    return Problem.parse(text).text

@@ -1,0 +1,250 @@
+// Input gradient as an implicit GEMM on the FP32 units, without a wasted product for any stride.
+//
+//   input[pixel, c] = bias[c] + Σ over (k, t, r, s) of output[where tap reads pixel, k] · weight[k,
+//   c, …]
+//
+// With stride u a tap reaches an input pixel only if it agrees with it modulo u, so pixels are
+// sorted into classes of equal remainder (per axis: h = h'·u + a) and a block works on one class
+// (grid y). Along an axis the class's taps are r = first + i·step, i < count, with step = u /
+// gcd(u, dilation), and tap i reads output coordinate h' + shift − i·(dilation / gcd): a dense
+// gather again (pixel_gather.cuh). A class without a tap has depth 0 and stores zeros, plus the
+// bias. GEMM view of a group and class: rows = the class's pixels, columns = C/G, depth = K/G ·
+// taps. Tiling, shared memory and pipeline: implicit_gemm_simt.cuh. Grid: x = tiles, y = classes, z
+// = groups.
+#include <numeric>
+
+#include "cuda/conv/conv_launch.h"
+#include "cuda/conv/epilogue.cuh"
+#include "cuda/conv/pixel_gather.cuh"
+
+namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
+namespace {
+
+/// What the classes of one axis have in common.
+struct StrideAxis {
+  int stride, dilation, pad, taps;
+  int tap_step, output_step;
+  FastDivmod few, many;  // a class has ⌊taps / tap_step⌋ or one more, or none
+
+  explicit StrideAxis(int64_t stride_, int64_t dilation_, int64_t pad_, int64_t taps_)
+      : stride(static_cast<int>(stride_)),
+        dilation(static_cast<int>(dilation_)),
+        pad(static_cast<int>(pad_)),
+        taps(static_cast<int>(taps_)),
+        tap_step(stride / std::gcd(stride, dilation)),
+        output_step(dilation / std::gcd(stride, dilation)),
+        few(taps < tap_step ? 1 : taps / tap_step),
+        many((taps + tap_step - 1) / tap_step) {}
+};
+
+/// One class of one axis: pixels remainder, remainder + stride, …
+struct AxisClass {
+  int remainder, first_tap, taps, shift;
+
+  __device__ __forceinline__ AxisClass(const StrideAxis& axis, int remainder_)
+      : remainder(remainder_), first_tap(0), taps(0), shift(0) {
+    const int end = min(axis.tap_step, axis.taps), distance = remainder + axis.pad;
+    while (first_tap < end && (distance - first_tap * axis.dilation) % axis.stride != 0)
+      ++first_tap;
+    if (first_tap == end) return;
+    taps = (axis.taps - 1 - first_tap) / axis.tap_step + 1;
+    shift = (distance - first_tap * axis.dilation) / axis.stride;
+  }
+
+  __device__ __forceinline__ FastDivmod divmod(const StrideAxis& axis) const {
+    return static_cast<uint32_t>(taps) == axis.many.divisor ? axis.many : axis.few;
+  }
+};
+
+template <Layout layout>
+struct DgradParams {
+  GatherSource output;
+  StrideAxis d, h, w;
+  PixelSplitter classes, class_pixels;
+  FastDivmod k_per_group_divmod;
+  Index3 input_extent, filter_extent;
+  const float *weight, *bias;
+  float* input;
+  int class_rows, c_per_group, k_per_group;
+  int64_t c, input_volume, filter_elements;
+};
+
+/// The class of this block.
+template <Layout layout>
+struct StrideClass {
+  const DgradParams<layout>& p;
+  AxisClass d, h, w;
+  TapSplitter<layout> filter;
+  int depth;
+
+  __device__ __forceinline__ static StrideClass of_block(const DgradParams<layout>& p) {
+    Index3 remainder;
+    p.classes.split(static_cast<int>(blockIdx.y), remainder);
+    const AxisClass d(p.d, remainder.d), h(p.h, remainder.h), w(p.w, remainder.w);
+    return {p,
+            d,
+            h,
+            w,
+            {p.k_per_group_divmod, {d.divmod(p.d), h.divmod(p.h), w.divmod(p.w)}},
+            p.k_per_group * d.taps * h.taps * w.taps};
+  }
+
+  /// Splits a row into the image (returned), the class's pixel, and the input pixel.
+  __device__ __forceinline__ int split(int row, Index3& at, Index3& pixel) const {
+    const int image = p.class_pixels.split(row, at);
+    pixel = {at.d * p.d.stride + d.remainder, at.h * p.h.stride + h.remainder,
+             at.w * p.w.stride + w.remainder};
+    return image;
+  }
+
+  /// The class's rows are rounded up to those of the largest class.
+  __device__ __forceinline__ bool contains(int row, Index3 pixel) const {
+    return row < p.class_rows && pixel.d < p.input_extent.d && pixel.h < p.input_extent.h &&
+           pixel.w < p.input_extent.w;
+  }
+};
+
+/// A. Rows: the class's pixels. Depth: filters × the class's taps.
+template <Layout layout>
+struct GatheredOutput {
+  const StrideClass<layout>& pixels;
+  const float* base;  // the group's first channel
+
+  __device__ __forceinline__ GatherPoint row(int m) const {
+    Index3 at, pixel;
+    const int image = pixels.split(m, at, pixel);
+    if (!pixels.contains(m, pixel)) return GatherSource::outside();
+    return pixels.p.output.point(
+        image, 0, {at.d + pixels.d.shift, at.h + pixels.h.shift, at.w + pixels.w.shift});
+  }
+
+  __device__ __forceinline__ GatherPoint depth(int index) const {
+    if (index >= pixels.depth) return GatherSource::outside();
+    Index3 tap;
+    const int k = pixels.filter.split(index, tap);
+    return pixels.p.output.point(0, k,
+                                 {-tap.d * pixels.p.d.output_step, -tap.h * pixels.p.h.output_step,
+                                  -tap.w * pixels.p.w.output_step});
+  }
+
+  __device__ __forceinline__ Access access(const GatherPoint& a, const GatherPoint& b) const {
+    return pixels.p.output.access(base, a, b);
+  }
+};
+
+/// B. Rows: channels. Depth: filters × the class's taps.
+template <Layout layout>
+struct FilterTaps {
+  const StrideClass<layout>& pixels;
+  const float* base;  // the group's first filter
+
+  __device__ __forceinline__ int64_t row(int c) const {
+    const auto& p = pixels.p;
+    if (c >= p.c_per_group) return -1;
+    return layout == Layout::nhwc ? c : c * (p.filter_elements / p.c_per_group);
+  }
+
+  __device__ __forceinline__ int64_t depth(int index) const {
+    if (index >= pixels.depth) return -1;
+    const auto& p = pixels.p;
+    Index3 tap;
+    const int k = pixels.filter.split(index, tap);
+    const int t = pixels.d.first_tap + tap.d * p.d.tap_step;
+    const int r = pixels.h.first_tap + tap.h * p.h.tap_step;
+    const int s = pixels.w.first_tap + tap.w * p.w.tap_step;
+    const int64_t position =
+        (static_cast<int64_t>(t) * p.filter_extent.h + r) * p.filter_extent.w + s;
+    return k * p.filter_elements + position * (layout == Layout::nhwc ? p.c_per_group : 1);
+  }
+
+  __device__ __forceinline__ Access access(int64_t row, int64_t depth) const {
+    const bool valid = row >= 0 && depth >= 0;
+    return {base + (valid ? row + depth : 0), valid};
+  }
+};
+
+template <Layout layout>
+struct InputPixels {
+  const StrideClass<layout>& pixels;
+  float* data;        // the group's first channel
+  const float* bias;  // likewise, or null
+  int columns;
+  int64_t column_stride;
+
+  __device__ __forceinline__ int64_t row(int m) const {
+    Index3 at, pixel;
+    const int64_t image = pixels.split(m, at, pixel);
+    if (!pixels.contains(m, pixel)) return -1;
+    const auto& p = pixels.p;
+    const int64_t position =
+        (static_cast<int64_t>(pixel.d) * p.input_extent.h + pixel.h) * p.input_extent.w + pixel.w;
+    return image * p.c * p.input_volume + position * (layout == Layout::nhwc ? p.c : 1);
+  }
+};
+
+template <Layout layout, int vector, int m, int n, int k>
+__global__ void __launch_bounds__(simt_threads({m, n, k})) simt_dgrad(DgradParams<layout> p) {
+  constexpr bool channels_last = layout == Layout::nhwc;
+  using Gemm = SimtGemm<vector, m, n, k, channels_last ? Major::k : Major::mn,
+                        channels_last ? Major::mn : Major::k>;
+  CNNKERN_SHARED(typename Gemm::Shared, shared);
+  const TilePosition tile(p.c_per_group, m, n);
+  const int64_t group = blockIdx.z, first_k = group * p.k_per_group,
+                first_c = group * p.c_per_group;
+  const auto pixels = StrideClass<layout>::of_block(p);
+  const GatheredOutput<layout> a{pixels, p.output.data + first_k * p.output.channel_stride};
+  const FilterTaps<layout> b{pixels, p.weight + first_k * p.filter_elements};
+
+  typename Gemm::Accumulators sums = {};
+  Gemm::multiply(shared, a, b, tile.m, tile.n, 0, pixels.depth, sums);
+
+  const int64_t column_stride = channels_last ? 1 : p.input_volume;
+  const InputPixels<layout> input{pixels, p.input + first_c * column_stride,
+                                  p.bias ? p.bias + first_c : nullptr, p.c_per_group,
+                                  column_stride};
+  store_tile<Gemm>(input, tile.m, tile.n, sums);
+}
+
+StrideAxis stride_axis(const ConvProblem& p, int axis) {
+  return StrideAxis(p.stride[axis], p.dilation[axis], p.pad_begin[axis], p.filter[axis]);
+}
+
+}  // namespace
+
+template <Layout layout, int vector, int m, int n, int k>
+void launch_simt_dgrad(const ConvPlan& plan, const ConvProblem& problem, const ConvTensors& tensors,
+                       cudaStream_t stream) {
+  Extent3 classes, class_pixels;
+  for (int axis = 0; axis < 3; ++axis) {
+    classes[axis] = std::min(problem.stride[axis], problem.input[axis]);
+    class_pixels[axis] = (problem.input[axis] + problem.stride[axis] - 1) / problem.stride[axis];
+  }
+  const DgradParams<layout> params{
+      .output = gather_source(tensors.output, layout, problem.k, problem.output),
+      .d = stride_axis(problem, 0),
+      .h = stride_axis(problem, 1),
+      .w = stride_axis(problem, 2),
+      .classes = splitter(classes),
+      .class_pixels = splitter(class_pixels),
+      .k_per_group_divmod = FastDivmod(problem.k_per_group()),
+      .input_extent = narrow(problem.input),
+      .filter_extent = narrow(problem.filter),
+      .weight = static_cast<const float*>(tensors.weight),
+      .bias = static_cast<const float*>(tensors.bias),
+      .input = static_cast<float*>(tensors.input),
+      .class_rows = static_cast<int>(problem.n * class_pixels.volume()),
+      .c_per_group = static_cast<int>(problem.c_per_group()),
+      .k_per_group = static_cast<int>(problem.k_per_group()),
+      .c = problem.c,
+      .input_volume = problem.input.volume(),
+      .filter_elements = problem.c_per_group() * problem.filter.volume()};
+  CNNKERN_LAUNCH((simt_dgrad<layout, vector, m, n, k>), grid_of(plan), dim3(plan.threads),
+                 plan.shared_bytes, stream, params);
+}
+
+#define CNNKERN_SIMT_DGRAD(layout, vector, m, n, k)                 \
+  template void launch_simt_dgrad<Layout::layout, vector, m, n, k>( \
+      const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
+#include "cuda/conv/conv_kernels.inc"
+
+}  // namespace cnnkern::CNNKERN_CUDA_NAMESPACE

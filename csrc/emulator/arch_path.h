@@ -1,0 +1,24 @@
+// The kernels of one architecture path as functions; arch_path.cu is compiled once for each path.
+#pragma once
+
+#include "common/device_caps.h"
+#include "cuda/conv/conv_plan.h"
+#include "cuda/pool/pool_plan.h"
+
+namespace cnnkern {
+
+struct ArchPath {
+  const DeviceCaps* device;
+  void (*launch_conv)(const ConvPlan&, const ConvProblem&, const ConvTensors&);
+  void (*launch_bias_grad)(const ConvProblem&, const ConvTensors&);
+  void (*launch_pool)(const PoolPlan&, const PoolProblem&, const PoolTensors&);
+};
+
+namespace emulated_sm75 {
+ArchPath arch_path();
+}
+namespace emulated_sm80 {
+ArchPath arch_path();
+}
+
+}  // namespace cnnkern

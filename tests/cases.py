@@ -1,0 +1,146 @@
+"""Every problem × direction × dtype × layout × backend × kernel: the cases of the exact and real tests."""
+
+from __future__ import annotations
+
+import functools
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import reference
+import torch
+from cnnkern import _C, backends, problems, testing
+from cnnkern.problems import Problem
+
+FOLDER = Path(__file__).with_name("problems")
+FILES = sorted(FOLDER.glob("*.txt"))
+OPTIONS = [f"{dtype} {layout}" for dtype in ("f32", "f64", "f16", "bf16") for layout in ("nchw", "nhwc")]
+
+
+def has_emulator() -> str:
+    """Empty, or why the emulator is missing."""
+    try:
+        backends.emulator()
+    except RuntimeError as error:
+        return str(error)
+    return ""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A problem and the kernel it is to run on; ``device`` is cpu, or the GPU that is emulated."""
+
+    text: str
+    device: str
+    kernel: str
+
+    def __str__(self) -> str:
+        return f"{self.device} {self.kernel}: {self.text}"
+
+    def operators(self):
+        if self.device == "cpu":
+            return torch.ops.cnnkern
+        backends.emulator().set_device(self.device)
+        return torch.ops.cnnkern_emulator
+
+    def skip_if_refused(self) -> None:
+        try:
+            _C.plan(self.text, self.device, self.kernel)
+        except RuntimeError as error:
+            assert "refuses this problem: " in str(error), error
+            pytest.skip(f"{self.device}: {error}")
+
+
+def _kernels(problem: Problem, device: str) -> list[str]:
+    """The kernels that the table has for the problem's operation, direction, dtype and layout."""
+    dtype = str(problem.dtype).removeprefix("torch.")
+    layout = "nhwc" if problem.channels_last else "nchw"
+    wanted = {
+        "backend": ("cpu" if device == "cpu" else "cuda",),
+        "operation": (problem.operation,),
+        "direction": (problem.direction, None),
+        "dtype": (dtype, None),
+        "layout": (layout, "any", None),
+    }
+    rows = (r for r in _C.kernels() if all(r.get(k) in v for k, v in wanted.items()))
+    return list(dict.fromkeys(row["name"] for row in rows))
+
+
+def lines() -> list[str]:
+    return [line for file in FILES for line in problems.read(file)]
+
+
+def cases(devices: tuple[str, ...]) -> Iterator[Case]:
+    for line in lines():
+        pool = Problem.parse(line).is_pool
+        directions = ("maxpool", "maxpool_backward") if pool else ("fprop", "dgrad", "wgrad")
+        given = [word for word in line.split() if word in directions + ("nhwc", "f64", "f16", "bf16")]
+        options = [""] if given else OPTIONS
+        for direction in [""] if given else directions:
+            for option in options:
+                text = f"{line} {option} {direction}".strip()
+                for device in devices:
+                    for kernel in _kernels(Problem.parse(text), device):
+                        yield Case(text, device, kernel)
+
+
+def integers(shape: tuple[int, ...], name: str) -> torch.Tensor:
+    """Float64 integers from -3 to 3, always the same ones for a name."""
+    return testing.integer_tensor(*shape, dtype=torch.float64, seed=zlib.crc32(name.encode()))
+
+
+def reals(shape: tuple[int, ...], name: str) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def operands(problem: Problem, make=integers) -> list[torch.Tensor]:
+    """The tensors that ``problems.run`` takes, in float64; a bias where the direction takes one."""
+    x, w = make(problem.input_shape, "x"), make(problem.weight_shape, "w")
+    dy = make(problem.output_shape, "dy")
+    if problem.is_pool:
+        return [x] if problem.direction == "forward" else [dy, _indices(problem)]
+    bias = {"fprop": [problem.k], "dgrad": [problem.c]}.get(problem.direction)
+    first, second = {"fprop": (x, w), "dgrad": (dy, w), "wgrad": (dy, x)}[problem.direction]
+    return [first, second, *([make(tuple(bias), "bias")] if bias else [])]
+
+
+def _indices(problem: Problem) -> torch.Tensor:
+    x = integers(problem.input_shape, "x").numpy()
+    return torch.from_numpy(reference.max_pool(problem, x)[1])
+
+
+def prepared(problem: Problem, values: list[torch.Tensor]) -> list[torch.Tensor]:
+    """In the problem's dtype and layout; indices stay int64."""
+    return [
+        problem.tensor(value) if value.is_floating_point() else problem.tensor(value).to(torch.int64)
+        for value in values
+    ]
+
+
+def expected(problem: Problem, values: list[torch.Tensor]) -> np.ndarray:
+    """The float64 reference's result for float64 operands."""
+    first, *others = [value.numpy() for value in values]
+    if problem.is_pool:
+        if problem.direction == "forward":
+            return reference.max_pool(problem, first)[0]
+        return reference.max_pool_backward(problem, first, others[0])
+    result = getattr(reference, problem.direction)(problem, first, others[0])
+    if len(others) == 2:
+        result = result + others[1].reshape(-1, *[1] * (result.ndim - 2))
+    return result
+
+
+@functools.lru_cache(maxsize=None)
+def exact_reference(text: str) -> np.ndarray:
+    problem = Problem.parse(text)
+    return expected(problem, operands(problem))
+
+
+def geometry(case: Case) -> str:
+    """The problem without dtype and layout: what the exact reference depends on."""
+    options = ("f32", "f64", "f16", "bf16", "nchw", "nhwc")
+    return " ".join(word for word in case.text.split() if word not in options)

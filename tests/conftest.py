@@ -1,0 +1,24 @@
+"""What all tests share: the problem line that repeats a failure, and warnings turned into errors."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seed():
+    torch.manual_seed(0)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failing test of a problem prints the command that asks about the same problem."""
+    report = (yield).get_result()
+    case = getattr(item, "callspec", None) and item.callspec.params.get("case")
+    if report.failed and case is not None:
+        command = f"python -m cnnkern explain '{case.text}' --device {case.device}"
+        report.sections.append(("problem", f"{case.text}\n{command}"))

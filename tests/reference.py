@@ -1,0 +1,91 @@
+"""The float64 reference: the definitions, in numpy, tap by tap; no convolution of anybody's."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from cnnkern.problems import Problem
+
+
+def _padded(x: np.ndarray, problem: Problem, fill: float = 0.0) -> np.ndarray:
+    pads = list(zip(problem.padding[0::2], problem.padding[1::2]))
+    return np.pad(x, [(0, 0), (0, 0), *pads], constant_values=fill)
+
+
+def _taps(problem: Problem):
+    """Each tap of the window, and the slices of the padded input that it reads."""
+    for tap in itertools.product(*map(range, problem.kernel)):
+        yield tap, tuple(
+            slice(at * gap, at * gap + (count - 1) * step + 1, step)
+            for at, gap, count, step in zip(tap, problem.dilation, problem.output, problem.stride)
+        )
+
+
+def _grouped(x: np.ndarray, groups: int) -> np.ndarray:
+    """(N, C, …) to (N, G, C/G, …)"""
+    return x.reshape(x.shape[0], groups, x.shape[1] // groups, *x.shape[2:])
+
+
+def _filters(w: np.ndarray, groups: int) -> np.ndarray:
+    """(K, C/G, …) to (G, K/G, C/G, …)"""
+    return w.reshape(groups, w.shape[0] // groups, *w.shape[1:])
+
+
+def fprop(problem: Problem, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    x, w = _grouped(_padded(x, problem), problem.groups), _filters(w, problem.groups)
+    y = np.zeros((problem.n, problem.groups, w.shape[1], *problem.output))
+    for tap, window in _taps(problem):
+        y += np.einsum("ngc...,gkc->ngk...", x[(..., *window)], w[(..., *tap)])
+    return y.reshape(problem.output_shape)
+
+
+def dgrad(problem: Problem, dy: np.ndarray, w: np.ndarray) -> np.ndarray:
+    dy, w = _grouped(dy, problem.groups), _filters(w, problem.groups)
+    dx = _grouped(_padded(np.zeros(problem.input_shape), problem), problem.groups)
+    for tap, window in _taps(problem):
+        dx[(..., *window)] += np.einsum("ngk...,gkc->ngc...", dy, w[(..., *tap)])
+    inside = [slice(b, b + i) for b, i in zip(problem.padding[0::2], problem.input)]
+    return dx[(..., *inside)].reshape(problem.input_shape)
+
+
+def wgrad(problem: Problem, dy: np.ndarray, x: np.ndarray) -> np.ndarray:
+    dy, x = _grouped(dy, problem.groups), _grouped(_padded(x, problem), problem.groups)
+    dw = np.zeros(_filters(np.empty(problem.weight_shape), problem.groups).shape)
+    for tap, window in _taps(problem):
+        seen = x[(..., *window)].reshape(*x.shape[:3], -1)
+        dw[(..., *tap)] = np.einsum("ngkp,ngcp->gkc", dy.reshape(*dy.shape[:3], -1), seen)
+    return dw.reshape(problem.weight_shape)
+
+
+def bias_grad(dy: np.ndarray) -> np.ndarray:
+    return dy.sum(axis=(0, *range(2, dy.ndim)))
+
+
+def max_pool(problem: Problem, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Maxima and flat positions; NaN wins, of equal values the first, of NaNs the last."""
+    y = np.empty(problem.output_shape)
+    at = np.empty(problem.output_shape, dtype=np.int64)
+    for cell in itertools.product(*map(range, problem.output)):
+        begin = [o * u - p for o, u, p in zip(cell, problem.stride, problem.padding[0::2])]
+        best = np.full(x.shape[:2], -np.inf)
+        where = np.full(x.shape[:2], -1)
+        for tap in itertools.product(*map(range, problem.kernel)):
+            place = [b + t * gap for b, t, gap in zip(begin, tap, problem.dilation)]
+            if any(not 0 <= i < size for i, size in zip(place, problem.input)):
+                continue
+            value = x[(..., *place)]
+            takes = (value > best) | np.isnan(value) | (where < 0)
+            best = np.where(takes, value, best)
+            where = np.where(takes, np.ravel_multi_index(place, problem.input), where)
+        y[(..., *cell)], at[(..., *cell)] = best, where
+    return y, at
+
+
+def max_pool_backward(problem: Problem, dy: np.ndarray, at: np.ndarray) -> np.ndarray:
+    n, c = dy.shape[:2]
+    dx = np.zeros((n, c, int(np.prod(problem.input))))
+    image, channel = np.ogrid[:n, :c]
+    for p in range(int(np.prod(problem.output))):
+        np.add.at(dx, (image, channel, at.reshape(n, c, -1)[..., p]), dy.reshape(n, c, -1)[..., p])
+    return dx.reshape(problem.input_shape)
