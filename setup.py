@@ -16,7 +16,9 @@ class NinjaBuild(build_ext):
     def run(self) -> None:
         from build import BuildError, build
 
-        destination = ROOT / "cnnkern" if self.inplace else Path(self.build_lib).resolve() / "cnnkern"
+        destination = (
+            ROOT / "cnnkern" if self.inplace else Path(self.build_lib).resolve() / "cnnkern"
+        )
         destination.mkdir(parents=True, exist_ok=True)
         try:
             build(destination, ROOT / "build" / "ninja")

@@ -24,5 +24,4 @@ from cnnkern.nn import ConvTranspose3d as ConvTranspose3d
 from cnnkern.nn import MaxPool1d as MaxPool1d
 from cnnkern.nn import MaxPool2d as MaxPool2d
 from cnnkern.nn import MaxPool3d as MaxPool3d
-
 from cnnkern.version import __version__ as __version__

@@ -65,7 +65,9 @@ class Explanation:
             rows.append(("grid", f"{_by(self.grid)} blocks of {self.threads} threads"))
             rows.append(("shared memory", f"{self.shared_bytes} bytes a block"))
         if self.split_k and self.split_k > 1:
-            rows.append(("split-K", f"{self.split_k} parts, {self.workspace_bytes} bytes workspace"))
+            rows.append(
+                ("split-K", f"{self.split_k} parts, {self.workspace_bytes} bytes workspace")
+            )
         if self.grid:
             rows += [("registers", self._registers()), ("occupancy", self._occupancy())]
         rows += [("precision", self.precision), ("why", self.why)]
@@ -117,7 +119,7 @@ def explain(
     plan = _C.plan(problem, device, kernel)
     parsed = _C.parse_problem(problem)
     pool = parsed["is_pool"]
-    resources = resources(plan, device) if plan["backend"] == "cuda" else {}
+    figures = resources(plan, device) if plan["backend"] == "cuda" else {}
     shown = {"isa", "tile", "grid", "threads", "shared_bytes", "split_k", "workspace_bytes"}
     return Explanation(
         problem=parsed["text"],
@@ -128,7 +130,7 @@ def explain(
         why=plan["why"],
         refusals=plan["refusals"],
         **{key: value for key, value in plan.items() if key in shown},
-        **resources,
+        **figures,
     )
 
 
@@ -139,7 +141,8 @@ def resources(plan: dict[str, Any], device: str) -> dict[str, Any]:
         (
             row
             for row in build_info().get("kernels", [])
-            if plan["symbol"] in row["kernel"] and row["arch"].removeprefix("sm_").rstrip("af") == number
+            if plan["symbol"] in row["kernel"]
+            and row["arch"].removeprefix("sm_").rstrip("af") == number
         ),
         None,
     )

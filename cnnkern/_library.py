@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-_AUTOCAST_KEYS = {"cpu": "AutocastCPU", "cuda": "AutocastCUDA"}
+_AUTOCAST_KEYS = ("AutocastCPU", "AutocastCUDA")
 _registered: dict[str, torch.library.Library] = {}
 
 
@@ -83,7 +83,7 @@ def register(namespace: str, rules: Sequence[Any]) -> None:
         )
         torch.library.register_vmap(qualified, _registered_vmap(rule, ops))
         if rule.name in ("conv_forward", "conv_input_grad"):
-            for device, key in _AUTOCAST_KEYS.items():
+            for key in _AUTOCAST_KEYS:
                 library.impl(rule.name, _autocast_kernel(rule, ops, key), key)
 
 

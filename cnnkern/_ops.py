@@ -349,10 +349,10 @@ def register_emulator() -> None:
 # --------------------------------------------------------------------------------------------------
 # The wrappers: what the rest of the package calls
 
-conv_forward = _library.wrap(_ConvForward)
-conv_input_grad = _library.wrap(_ConvInputGrad)
-conv_weight_grad = _library.wrap(_ConvWeightGrad)
-conv_bias_grad = _library.wrap(_ConvBiasGrad)
-max_pool_forward = _library.wrap(_MaxPoolForward)
-max_pool_backward = _library.wrap(_MaxPoolBackward)
-max_pool_gather = _library.wrap(_MaxPoolGather)
+conv_forward: Callable[..., Tensor] = _library.wrap(_ConvForward)
+conv_input_grad: Callable[..., Tensor] = _library.wrap(_ConvInputGrad)
+conv_weight_grad: Callable[..., Tensor] = _library.wrap(_ConvWeightGrad)
+conv_bias_grad: Callable[..., Tensor] = _library.wrap(_ConvBiasGrad)
+max_pool_forward: Callable[..., tuple[Tensor, Tensor]] = _library.wrap(_MaxPoolForward)
+max_pool_backward: Callable[..., Tensor] = _library.wrap(_MaxPoolBackward)
+max_pool_gather: Callable[..., Tensor] = _library.wrap(_MaxPoolGather)

@@ -179,7 +179,7 @@ def pool_output(
             "max_pool: pad should be at most half of effective kernel size, but got "
             f"pad={p}, kernel_size={k} and dilation={d}",
         )
-        size = (i + 2 * p - footprint + (s - 1 if ceil_mode else 0)) // s + 1
+        size: Any = (i + 2 * p - footprint + (s - 1 if ceil_mode else 0)) // s + 1
         if ceil_mode:
             size = torch.sym_min(size, (i + p - 1) // s + 1)
         _require(

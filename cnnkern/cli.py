@@ -47,8 +47,34 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-DeviceOption = Annotated[Device, typer.Option(help="Where the tensors live.")]
+Problem = Annotated[
+    str,
+    typer.Argument(
+        help="Such as n8c64h56w56k64r3s3p1; in quotes with options: '… f16 nhwc dgrad'."
+    ),
+]
+AnyDevice = Annotated[str, typer.Option(help="cpu, or a GPU, which need not be here: sm_80.")]
+Target = Annotated[
+    str, typer.Argument(help="lenet5, alexnet, resnet50, a file of problems, or one problem.")
+]
+Results = Annotated[Path, typer.Option(help="Folder of the CSV file (rows are added) and picture.")]
+Budget = Annotated[float, typer.Option(min=0.001, help="Seconds of sampling for each timed call.")]
+TensorDevice = Annotated[Device, typer.Option(help="Where the tensors live.")]
+ModelName = Annotated[str, typer.Argument(help="A model's name, such as lenet5.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of MNIST-style IDX files, or one of them; else scikit-learn's digits."
+    ),
+]
+Epochs = Annotated[int, typer.Option(min=1, help="Epochs, those of a resumed run included.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images a step.")]
+LearningRate = Annotated[float, typer.Option(help="Learning rate of the first epoch.")]
+Seed = Annotated[int, typer.Option(help="Determines every random choice.")]
+CheckpointFile = Annotated[Path | None, typer.Option(help="File written after each epoch.")]
+ResumeFile = Annotated[Path | None, typer.Option(help="Checkpoint to go on from.")]
+BackendOption = Annotated[Backend, typer.Option(help="Which kernels run.")]
+Pictures = Annotated[Path | None, typer.Option(help="Folder for pictures of the result.")]
 
 
 @app.command()
@@ -60,18 +86,7 @@ def info() -> None:
 
 
 @app.command()
-def explain(
-    problem: Annotated[
-        str,
-        typer.Argument(
-            help="Such as n8c64h56w56k64r3s3p1, or with options: "
-            "'n8c64h56w56k64r3s3p1 f16 nhwc dgrad'."
-        ),
-    ],
-    device: Annotated[
-        str, typer.Option(help="cpu, or a GPU that need not be here: sm_80.")
-    ] = "cpu",
-) -> None:
+def explain(problem: Problem, device: AnyDevice = "cpu") -> None:
     """Which kernel computes a problem, with which tile, and why the others refused."""
     import cnnkern
 
@@ -79,9 +94,7 @@ def explain(
 
 
 @app.command()
-def kernels(
-    device: Annotated[str, typer.Option(help="Only those for cpu or sm_75, sm_80, …")] = "",
-) -> None:
+def kernels(device: AnyDevice = "") -> None:
     """Every kernel, with what the compiler recorded about it."""
     from cnnkern.kernel_table import tables
 
@@ -91,9 +104,7 @@ def kernels(
 
 
 @app.command()
-def summary(
-    model: Annotated[str, typer.Argument(help="A model's name, such as lenet5.")],
-) -> None:
+def summary(model: ModelName) -> None:
     """Output volume, parameters and FLOPs of each layer, for one image."""
     from cnnkern.models import create, summarize
 
@@ -114,29 +125,16 @@ def summary(
 
 @app.command()
 def bench(
-    target: Annotated[
-        str,
-        typer.Argument(
-            help="A network (lenet5, alexnet, resnet50), a file of problems, or one problem."
-        ),
-    ],
-    device: DeviceOption = Device.cpu,
-    out: Annotated[
-        Path, typer.Option(help="Folder of the CSV file (rows are added) and the picture.")
-    ] = Path("benchmarks/results"),
-    budget: Annotated[float, typer.Option(min=0.001, help="Seconds for each timed call.")] = 0.25,
+    target: Target,
+    device: TensorDevice = Device.cpu,
+    out: Results = Path("benchmarks/results"),
+    budget: Budget = 0.25,
 ) -> None:
     """Times layers against PyTorch in its best memory format."""
     from cnnkern import bench as benchmark
 
     _require(device)
-    is_file = Path(target).is_file()
-    if is_file or target in benchmark.list_nets():
-        net, problems = Path(target).stem if is_file else target, benchmark.read_net(target)
-    elif any(letter.isdigit() for letter in target) or " " in target:
-        net, problems = "", benchmark.expand(target)
-    else:
-        problems = benchmark.read_net(target)  # says which networks there are
+    net, problems = benchmark.resolve(target)
     console = Console()
     rows = benchmark.run_with_progress(problems, net, device.value, budget, console)
     console.print(benchmark.ratio_table(rows))
@@ -149,22 +147,16 @@ def bench(
 @app.command()
 def train(
     model: Annotated[str, typer.Option(help="The network to train.")] = "lenet5",
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder with MNIST-style IDX files, or one of "
-            "them; without it scikit-learn's digits."
-        ),
-    ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs, a resumed run's included.")] = 15,
+    data: Data = None,
+    epochs: Epochs = 15,
     batch_size: BatchSize = 32,
-    lr: Annotated[float, typer.Option(help="Learning rate of the first epoch.")] = 0.02,
-    seed: Annotated[int, typer.Option(help="Determines every random choice.")] = 0,
-    checkpoint: Annotated[Path | None, typer.Option(help="File written after each epoch.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Checkpoint to go on from.")] = None,
-    device: DeviceOption = Device.cpu,
-    backend: Annotated[Backend, typer.Option(help="Which kernels run.")] = Backend.auto,
-    out: Annotated[Path | None, typer.Option(help="Folder for pictures of the result.")] = None,
+    lr: LearningRate = 0.02,
+    seed: Seed = 0,
+    checkpoint: CheckpointFile = None,
+    resume: ResumeFile = None,
+    device: TensorDevice = Device.cpu,
+    backend: BackendOption = Backend.auto,
+    out: Pictures = None,
 ) -> None:
     """Trains a network on handwritten digits or on IDX files."""
     import torch
@@ -184,13 +176,13 @@ def train(
         trainer.resume(load_checkpoint(resume))
         if (done := len(trainer.history.epochs)) >= epochs:
             raise ValueError(f"{resume} has {done} epochs already; ask for more with --epochs")
+
+    def save() -> None:
+        if checkpoint:
+            save_checkpoint(checkpoint, trainer.checkpoint())
+
     with cnnkern.backend(backend.value):
-        fit(
-            trainer,
-            epochs,
-            console,
-            on_epoch=lambda: checkpoint and save_checkpoint(checkpoint, trainer.checkpoint()),
-        )
+        fit(trainer, epochs, console, on_epoch=save)
         accuracy = trainer.evaluate().accuracy
         console.print(f"[bold]{accuracy:.2%}[/] of the held-out images are classified rightly")
         if out:

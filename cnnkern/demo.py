@@ -31,7 +31,7 @@ def run(folder: Path, console: Console) -> None:
     pictures = visualize.write_all(trainer, data, folder)
 
     console.rule("Layers against PyTorch")
-    rows = bench.run_with_progress(bench.read_net("demo"), "demo", "cpu", 0.15, console)
+    rows = bench.run_with_progress(bench.resolve("demo")[1], "demo", "cpu", 0.15, console)
     console.print(bench.ratio_table(rows))
     bench.append_rows(folder / "benchmark.csv", rows)
     pictures.append(bench.draw_ratios([rows], folder / "benchmark.png"))

@@ -209,7 +209,16 @@ def conv_transpose1d(
     W = (Q−1)·stride − 2·padding + dilation·(S−1) + output_padding + 1.
     """
     return _transposed(
-        "conv_transpose1d", 1, input, weight, bias, stride, padding, output_padding, groups, dilation
+        "conv_transpose1d",
+        1,
+        input,
+        weight,
+        bias,
+        stride,
+        padding,
+        output_padding,
+        groups,
+        dilation,
     )
 
 
@@ -225,7 +234,16 @@ def conv_transpose2d(
     torch.Size([1, 1, 4, 4])
     """
     return _transposed(
-        "conv_transpose2d", 2, input, weight, bias, stride, padding, output_padding, groups, dilation
+        "conv_transpose2d",
+        2,
+        input,
+        weight,
+        bias,
+        stride,
+        padding,
+        output_padding,
+        groups,
+        dilation,
     )
 
 
@@ -238,7 +256,16 @@ def conv_transpose3d(
     input (N, K, Z, P, Q) or (K, Z, P, Q); weight (K, C/groups, T, R, S); returns (N, C, D, H, W).
     """
     return _transposed(
-        "conv_transpose3d", 3, input, weight, bias, stride, padding, output_padding, groups, dilation
+        "conv_transpose3d",
+        3,
+        input,
+        weight,
+        bias,
+        stride,
+        padding,
+        output_padding,
+        groups,
+        dilation,
     )
 
 

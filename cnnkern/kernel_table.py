@@ -20,7 +20,8 @@ def tables(device: str = "") -> Iterator[Table]:
     products = dict(_C.devices())
     if device not in ("", "cpu", *products):
         raise ValueError(f"device '{device}' is not known; use one of cpu, {', '.join(products)}")
-    rows = _C.kernels()
+    # Pooling uses no tile and no shared memory, and takes every layout.
+    rows = [{"tile": (), "shared_bytes": 0, "layout": "any", **row} for row in _C.kernels()]
     if device in ("", "cpu"):
         yield _cpu_table([row for row in rows if row["backend"] == "cpu"])
     built = {f"sm_{arch.rstrip('af')}" for arch in build_info().get("archs", [])}
@@ -46,18 +47,19 @@ def _gpu_table(rows: list[dict[str, Any]], device: str, product: str, compiled: 
         if compiled
         else "not compiled for it in this build: no registers, occupancy without regard to them",
     )
-    for name in ("operation", "pass", "kernel", "dtype", "tile"):
+    for name in ("operation", "pass", "kernel", "dtype", "layout", "tile"):
         table.add_column(name, no_wrap=True)
     for name in ("threads", "shared [B]", "registers", "spills [B]", "occupancy"):
         table.add_column(name, justify="right")
     for row in rows:
         figures = resources(row, device)
-        tile = [size for size in row.get("tile", ()) if size]
+        tile = [size for size in row["tile"] if size]
         table.add_row(
             row["operation"],
             row["direction"],
             row["name"],
             row["dtype"],
+            row["layout"],
             "×".join(map(str, tile)),
             str(row["threads"]),
             str(row["shared_bytes"]),

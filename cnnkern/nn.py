@@ -31,9 +31,7 @@ def _conv_forward(layer: Any, conv: Any, input: Tensor, weight: Tensor, bias: An
     if layer.padding_mode != "zeros":
         mode, sides = layer.padding_mode, layer._reversed_padding_repeated_twice
         input, padding = torch.nn.functional.pad(input, sides, mode=mode), 0
-    output: Tensor = conv(
-        input, weight, bias, layer.stride, padding, layer.dilation, layer.groups
-    )
+    output: Tensor = conv(input, weight, bias, layer.stride, padding, layer.dilation, layer.groups)
     return output
 
 
@@ -65,7 +63,9 @@ class Conv3d(torch.nn.Conv3d):
         return _conv_forward(self, functional.conv3d, input, weight, bias)
 
 
-def _transposed_forward(layer: Any, conv: Any, input: Tensor, output_size: Any, dims: int) -> Tensor:
+def _transposed_forward(
+    layer: Any, conv: Any, input: Tensor, output_size: Any, dims: int
+) -> Tensor:
     if layer.padding_mode != "zeros":
         raise ValueError(f"Only `zeros` padding mode is supported for ConvTranspose{dims}d")
     extra = layer._output_padding(
@@ -93,7 +93,7 @@ class ConvTranspose2d(torch.nn.ConvTranspose2d):
 
 
 class ConvTranspose3d(torch.nn.ConvTranspose3d):
-    """:class:`torch.nn.ConvTranspose3d` on cnnkern's kernels: (N, K, Z, P, Q) to (N, C, D, H, W)."""
+    """:class:`torch.nn.ConvTranspose3d` on cnnkern's kernels: (N, K, Z, P, Q) to N, C, D, H, W."""
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         return _transposed_forward(self, functional.conv_transpose3d, input, output_size, 3)

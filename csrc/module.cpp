@@ -21,7 +21,8 @@ namespace {
 // The spatial entries that the problem has, as a tuple.
 py::tuple spatial(const Extent3& extent, int spatial_dims) {
   py::tuple result(static_cast<size_t>(spatial_dims));
-  for (int i = 0; i < spatial_dims; ++i) result[static_cast<size_t>(i)] = extent[3 - spatial_dims + i];
+  for (int i = 0; i < spatial_dims; ++i)
+    result[static_cast<size_t>(i)] = extent[3 - spatial_dims + i];
   return result;
 }
 
@@ -60,7 +61,8 @@ py::dict parse(const std::string& text) {
 
 py::list refusal_list(const std::vector<Refusal>& refusals) {
   py::list result;
-  for (const Refusal& refusal : refusals) result.append(py::make_tuple(refusal.kernel, refusal.reason));
+  for (const Refusal& refusal : refusals)
+    result.append(py::make_tuple(refusal.kernel, refusal.reason));
   return result;
 }
 
@@ -75,7 +77,8 @@ py::dict cpu_plan(const Plan& plan) {
   return result;
 }
 
-// What both kinds of plan for a GPU say: the launch, not yet the registers (the compiler's records).
+// What both kinds of plan for a GPU say: the launch, not yet the registers (the compiler's
+// records).
 template <class Plan>
 py::dict cuda_plan(const Plan& plan, const DeviceCaps& device) {
   py::dict result;
@@ -150,7 +153,8 @@ py::list kernels() {
 
 py::list devices() {
   py::list result;
-  for (const DeviceCaps& device : known_devices) result.append(py::make_tuple(device.name, device.product));
+  for (const DeviceCaps& device : known_devices)
+    result.append(py::make_tuple(device.name, device.product));
   return result;
 }
 
@@ -163,7 +167,8 @@ int occupancy(const std::string& device, int threads, int registers, int shared_
 void force_kernel(const std::string& operation, const std::string& name) {
   if (operation == "conv") forced_conv_kernel() = name;
   else if (operation == "max_pool") forced_pool_kernel() = name;
-  else throw std::invalid_argument("operation '" + operation + "' is not known; use conv or max_pool");
+  else
+    throw std::invalid_argument("operation '" + operation + "' is not known; use conv or max_pool");
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
 // Every operator's schema, and nothing else. The emulator's library compiles this file again with
 // its own namespace, so its operators have the same signatures.
 //
-// Lists hold one entry per spatial dimension; padding holds two: begin and end of each axis, outermost
-// axis first. Tensors are batched: (N, C, *spatial).
+// Lists hold one entry per spatial dimension; padding holds two: begin and end of each axis,
+// outermost axis first. Tensors are batched: (N, C, *spatial).
 #include <torch/csrc/stable/library.h>
 
 #ifndef CNNKERN_OP_NAMESPACE
@@ -15,7 +15,8 @@ CNNKERN_DEFINE_OPS(CNNKERN_OP_NAMESPACE) {
   m.def(
       "conv_forward(Tensor input, Tensor weight, Tensor? bias, SymInt[] stride, SymInt[] padding, "
       "SymInt[] dilation, SymInt groups) -> Tensor");
-  // The input's gradient, and with roles exchanged the transposed convolution; bias is the latter's.
+  // The input's gradient, and with roles exchanged the transposed convolution; bias is the
+  // latter's.
   m.def(
       "conv_input_grad(Tensor grad_output, Tensor weight, Tensor? bias, SymInt[] input_size, "
       "SymInt[] stride, SymInt[] padding, SymInt[] dilation, SymInt groups) -> Tensor");

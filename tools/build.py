@@ -94,17 +94,24 @@ def find_cuda() -> Cuda | None:
         [nvcc, "--dryrun", "-x", "cu", "-E", "/dev/null"], capture_output=True, text=True
     ).stderr
     found = re.search(r"^#\$ (?:TOP|_TARGET_DIR_)=(.*)$", printed, re.M)
-    top = Path(found.group(1)).resolve() if found and found.group(1) else nvcc.resolve().parent.parent
+    top = (
+        Path(found.group(1)).resolve() if found and found.group(1) else nvcc.resolve().parent.parent
+    )
     version = subprocess.run([nvcc, "--version"], capture_output=True, text=True).stdout
     release = re.search(r"release ([\d.]+)", version)
     lib = next(
-        (top / name for name in ("lib64", "lib", "targets/x86_64-linux/lib")
-         if (top / name / "libcudart_static.a").is_file()),
+        (
+            top / name
+            for name in ("lib64", "lib", "targets/x86_64-linux/lib")
+            if (top / name / "libcudart_static.a").is_file()
+        ),
         None,
     )
     if lib is None:
-        raise BuildError(f"nvcc is {nvcc}, but libcudart_static.a is not under {top}; "
-                         f"pip install '{NVCC_PACKAGES}'")
+        raise BuildError(
+            f"nvcc is {nvcc}, but libcudart_static.a is not under {top}; "
+            f"pip install '{NVCC_PACKAGES}'"
+        )
     archs = tuple(os.environ.get("CNNKERN_CUDA_ARCHS", DEFAULT_ARCHS).split())
     return Cuda(nvcc, (top / "include",), lib, release.group(1) if release else "unknown", archs)
 
@@ -134,13 +141,16 @@ class NinjaFile:
             "rule nvcc\n  command = $compiler -MMD -MF $out.d $flags -c $in -o $out "
             "> $out.ptxas.txt 2>&1 || (cat $out.ptxas.txt; exit 1)\n"
             "  depfile = $out.d\n  deps = gcc\n  description = nvcc  $out",
-            "rule link\n  command = $compiler -shared $in $flags -o $out\n  description = link  $out",
+            "rule link\n  command = $compiler -shared $in $flags -o $out\n"
+            "  description = link  $out",
         ]
 
     def compile(self, rule: str, compiler: str, source: Path, variant: str, flags: str) -> str:
         name = source.relative_to(ROOT).as_posix().replace("/", "_")
         out = f"{variant}/{name}.o"
-        self.lines.append(f"build {out}: {rule} {source}\n  compiler = {compiler}\n  flags = {flags}")
+        self.lines.append(
+            f"build {out}: {rule} {source}\n  compiler = {compiler}\n  flags = {flags}"
+        )
         return out
 
     def link(self, compiler: str, objects: list[str], out: Path, flags: str) -> None:
@@ -199,8 +209,9 @@ def build(destination: Path, folder: Path) -> None:
     objects = []
     for source in host:
         isa = source.stem.rpartition("_")[2]
-        objects.append(ninja.compile("cxx", compiler, source, "host",
-                                     f"{common} {ISA_FLAGS.get(isa, '')}"))
+        objects.append(
+            ninja.compile("cxx", compiler, source, "host", f"{common} {ISA_FLAGS.get(isa, '')}")
+        )
     cuda_sources = sources("cuda/conv", "cuda/conv/ladder", "cuda/pool", suffix=".cu")
     core_link = link
     if cuda:
@@ -211,22 +222,40 @@ def build(destination: Path, folder: Path) -> None:
         for source in cuda_sources:
             objects.append(ninja.compile("nvcc", str(cuda.nvcc), source, "cuda", nvcc_flags))
         cuda_include = " ".join(f"-isystem {folder}" for folder in cuda.include)
-        objects.append(ninja.compile("cxx", compiler, ROOT / "csrc/torch/bindings_cuda.cpp", "host",
-                                     f"{common} {cuda_include}"))
+        objects.append(
+            ninja.compile(
+                "cxx",
+                compiler,
+                ROOT / "csrc/torch/bindings_cuda.cpp",
+                "host",
+                f"{common} {cuda_include}",
+            )
+        )
         core_link += f" -L{cuda.lib} -lcudart_static -ldl -lrt"
     ninja.link(compiler, objects, destination / f"_C{suffix}", core_link)
 
     # _emulator: the same CUDA sources, once per architecture path they contain.
-    emulator_flags = f"-I{ROOT}/csrc/emulator/include {common} -DCNNKERN_OP_NAMESPACE=cnnkern_emulator"
-    objects = [ninja.compile("cxx", compiler, source, "emulator", emulator_flags)
-               for source in [*sources("common", "cuda/conv", "cuda/pool", "emulator"),
-                              ROOT / "csrc/ops.cpp", ROOT / "csrc/torch/tensor_args.cpp",
-                              ROOT / "csrc/torch/bindings_emulator.cpp"]]
+    emulator_flags = (
+        f"-I{ROOT}/csrc/emulator/include {common} -DCNNKERN_OP_NAMESPACE=cnnkern_emulator"
+    )
+    objects = [
+        ninja.compile("cxx", compiler, source, "emulator", emulator_flags)
+        for source in [
+            *sources("common", "cuda/conv", "cuda/pool", "emulator"),
+            ROOT / "csrc/ops.cpp",
+            ROOT / "csrc/torch/tensor_args.cpp",
+            ROOT / "csrc/torch/bindings_emulator.cpp",
+        ]
+    ]
     for arch in EMULATED_ARCHS:
-        arch_flags = (f"-x c++ {emulator_flags} -DCNNKERN_CUDA_NAMESPACE=emulated_sm{arch} "
-                      f"-DCNNKERN_ARCH={arch}0 -Wno-unknown-pragmas")
-        objects += [ninja.compile("cxx", compiler, source, f"emulated_sm{arch}", arch_flags)
-                    for source in [*cuda_sources, ROOT / "csrc/emulator/arch_path.cu"]]
+        arch_flags = (
+            f"-x c++ {emulator_flags} -DCNNKERN_CUDA_NAMESPACE=emulated_sm{arch} "
+            f"-DCNNKERN_ARCH={arch}0 -Wno-unknown-pragmas"
+        )
+        objects += [
+            ninja.compile("cxx", compiler, source, f"emulated_sm{arch}", arch_flags)
+            for source in [*cuda_sources, ROOT / "csrc/emulator/arch_path.cu"]
+        ]
     ninja.link(compiler, objects, destination / f"_emulator{suffix}", link)
     ninja.run()
     write_build_info(destination / "_build_info.json", folder, cuda, compiler)
@@ -254,8 +283,12 @@ def write_build_info(path: Path, folder: Path, cuda: Cuda | None, compiler: str)
     temporary.replace(path)
     rows = [
         ("CPU", "yes, scalar + avx2 + avx512, chosen at run time"),
-        ("CUDA", f"yes, nvcc {cuda.version}, sm_{' sm_'.join(cuda.archs)} + PTX" if cuda
-         else "no (see the line above)"),
+        (
+            "CUDA",
+            f"yes, nvcc {cuda.version}, sm_{' sm_'.join(cuda.archs)} + PTX"
+            if cuda
+            else "no (see the line above)",
+        ),
         ("emulator", "yes, " + " + ".join(info["emulated_archs"])),
     ]
     print("\n".join(f"  {name:<9} {what}" for name, what in rows))

@@ -37,7 +37,17 @@ def check(wheel: Path, version: str | None, folder: Path) -> None:
     environment = folder / f"torch-{version or 'installed'}"
     if version is None:
         # The environment's own packages stay visible behind the wheel.
-        run(sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", "--target", environment, wheel)
+        run(
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--no-deps",
+            "--quiet",
+            "--target",
+            environment,
+            wheel,
+        )
         python = Path(sys.executable)
         variables = {**os.environ, "PYTHONPATH": str(environment)}
     else:

@@ -20,23 +20,23 @@ def list_nets() -> list[str]:
     return sorted({file.stem for folder in _FOLDERS for file in folder.glob("*.txt")})
 
 
-def read_net(name: str | Path) -> list[str]:
-    """The problem strings of a network, or of a text file with one problem a line.
+def resolve(target: str) -> tuple[str, list[str]]:
+    """A network's name, a file with one problem a line, or one problem: its name and problems.
+
+    Every problem that comes back names its direction; a single problem has no network's name.
 
     Raises:
-        ValueError: there is no such network or file, or it holds no problem.
+        ValueError: the target is none of the three.
     """
-    for file in (*(folder / f"{name}.txt" for folder in _FOLDERS), Path(name)):
+    files = [folder / f"{target}.txt" for folder in _FOLDERS] + [Path(target)]
+    for file in files:
         if file.is_file():
-            break
-    else:
+            return file.stem, [problem for line in read(file) for problem in expand(line)]
+    if not any(letter.isdigit() for letter in target):
         raise ValueError(
-            f"'{name}' is neither a network ({', '.join(list_nets())}) nor a file of problems"
+            f"'{target}' is no network ({', '.join(list_nets())}), no file and no problem"
         )
-    problems = [problem for line in read(file) for problem in expand(line)]
-    if not problems:
-        raise ValueError(f"{file}: holds no problem")
-    return problems
+    return "", expand(target)
 
 
 def expand(problem: str) -> list[str]:

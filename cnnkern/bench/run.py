@@ -44,7 +44,7 @@ def run(
     it has, and its best counts.
 
     Args:
-        problems: strings, each naming one direction (see :func:`cnnkern.bench.expand`).
+        problems: strings, each naming one direction (see :func:`cnnkern.bench.resolve`).
         net: the name under which the rows are recorded.
         device: cpu or cuda.
         budget: seconds of sampling for each of the compared calls.
@@ -56,6 +56,19 @@ def run(
         rows.append(row)
         on_row(row)
     return rows
+
+
+def run_with_progress(
+    problems: Sequence[str], net: str, device: str, budget: float, console: Console
+) -> list[Row]:
+    """:func:`run` with a progress bar on the terminal."""
+    with progress_bar(console) as bar:
+        task = bar.add_task("timing", total=len(problems))
+
+        def show(row: Row) -> None:
+            bar.update(task, advance=1, description=f"{row.layer} {row.direction}")
+
+        return run(problems, net, device, budget, show)
 
 
 def _run_one(text: str, net: str, device: str, budget: float, origin: dict[str, Any]) -> Row:
@@ -98,7 +111,7 @@ def _check_agreement(problem: Problem, ours: Tensor, theirs: Tensor) -> None:
     error = float((ours - theirs).norm() / theirs.norm().clamp_min(1e-300))
     if not error <= TOLERANCES[problem.dtype]:
         raise Disagreement(
-            f"{problem['text']}: cnnkern and PyTorch differ by {error:.1e} of the result's norm"
+            f"{problem.text}: cnnkern and PyTorch differ by {error:.1e} of the result's norm"
         )
 
 
@@ -107,16 +120,3 @@ def _plan_device(device: str) -> str:
         return "cpu"
     major, minor = torch.cuda.get_device_capability()
     return f"sm_{major}{minor}"
-
-
-def run_with_progress(
-    problems: Sequence[str], net: str, device: str, budget: float, console: Console
-) -> list[Row]:
-    """:func:`run` with a progress bar on the terminal."""
-    with progress_bar(console) as bar:
-        task = bar.add_task("timing", total=len(problems))
-
-        def show(row: Row) -> None:
-            bar.update(task, advance=1, description=f"{row.layer} {row.direction}")
-
-        return run(problems, net, device, budget, show)

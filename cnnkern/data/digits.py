@@ -8,7 +8,7 @@ from cnnkern.data.dataset import Dataset, fit_to_32, normalized
 
 
 def load_digits(seed: int = 0) -> Dataset:
-    """The digits at 32x32 pixels; a stratified fifth, drawn by ``seed``, is held out for the test."""
+    """The digits at 32x32 pixels; ``seed`` draws the stratified fifth that is held out."""
     from sklearn import datasets
     from sklearn.model_selection import train_test_split
 

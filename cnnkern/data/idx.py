@@ -72,9 +72,7 @@ def load_idx(path: str | Path) -> Dataset:
     if path.is_file():
         match = _FILE.fullmatch(path.name)
         if not match:
-            raise ValueError(
-                f"{path}: not named like train-images-idx3-ubyte or t10k-labels-idx1-ubyte.gz"
-            )
+            raise ValueError(f"{path}: not named like train-images-idx3-ubyte (or .gz)")
         prefix = match["prefix"]
     elif len(found) > 1:
         names = ", ".join(sorted(next(iter(parts.values())).name for parts in found.values()))

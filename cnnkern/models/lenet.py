@@ -28,10 +28,11 @@ class LeNet5(Model):
         self.c5 = layers.Conv2d(16, 120, kernel_size=5)
         self.f6 = nn.Linear(120, 84)
         self.output = nn.Linear(84, classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):  # He et al. (2015), for ReLU
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                nn.init.zeros_(module.bias)
+        for name, parameter in self.named_parameters():
+            if name.endswith("weight"):  # He et al. (2015), for ReLU
+                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+            else:
+                nn.init.zeros_(parameter)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.s2(torch.relu(self.c1(images)))

@@ -59,10 +59,11 @@ def summarize(model: nn.Module, input_shape: Shape) -> ModelSummary:
 
         return hook
 
-    leaves = [
-        (name, module) for name, module in model.named_modules() if not any(module.children())
+    handles = [
+        module.register_forward_hook(note(name or "layer"))
+        for name, module in model.named_modules()
+        if not any(module.children())
     ]
-    handles = [module.register_forward_hook(note(name or "layer")) for name, module in leaves]
     was_training = model.training
     try:
         with torch.no_grad():
@@ -115,10 +116,9 @@ def _volume_formula(module: nn.Module, input: Shape) -> str:
             for value in (module.kernel_size, module.stride, module.padding, module.dilation)
         ),
     )
-    formulas = {}
+    formulas: list[str] = []
     for i in range(axes):
         footprint = (filter[i] - 1) * dilation[i] + 1
         result = output_extent(size[i], footprint, stride[i], padding[i])
-        text = f"({size[i]} + 2·{padding[i]} − {footprint})/{stride[i]} + 1 = {result}"
-        formulas[text] = None
-    return ", ".join(formulas)
+        formulas.append(f"({size[i]} + 2·{padding[i]} − {footprint})/{stride[i]} + 1 = {result}")
+    return ", ".join(dict.fromkeys(formulas))

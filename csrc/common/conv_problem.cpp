@@ -41,13 +41,15 @@ void ConvProblem::set_output() {
       fail("conv: non-positive dilation is not supported: dilation is " + spatial(*this, dilation) +
            "; use 1 for a dense filter");
     if (filter[axis] <= 0)
-      fail("conv: weight should have at least one element along each spatial dimension: kernel is " +
-           spatial(*this, filter));
+      fail(
+          "conv: weight should have at least one element along each spatial dimension: kernel is " +
+          spatial(*this, filter));
     constexpr int64_t limit = int64_t{1} << 40;
     if (filter[axis] >= limit || dilation[axis] >= limit || pad_begin[axis] >= limit ||
         pad_end[axis] >= limit || stride[axis] >= limit || input[axis] >= limit ||
         (filter[axis] > 1 && dilation[axis] > limit / filter[axis]))
-      fail("conv: integer overflow: kernel size, dilation, stride and padding must stay below 2^40");
+      fail(
+          "conv: integer overflow: kernel size, dilation, stride and padding must stay below 2^40");
   }
   Extent3 padded;
   bool fits = true;
@@ -69,7 +71,8 @@ void ConvProblem::set_output() {
 void ConvProblem::validate() const {
   const auto text = [](int64_t value) { return std::to_string(value); };
   if (groups <= 0)
-    fail("conv: non-positive groups is not supported: groups is " + text(groups) + "; use 1 or more");
+    fail("conv: non-positive groups is not supported: groups is " + text(groups) +
+         "; use 1 or more");
   if (c % groups != 0 || k % groups != 0)
     fail("conv: expected channels to be divisible by groups: input has " + text(c) +
          " channels, weight makes " + text(k) + ", groups is " + text(groups));
@@ -81,10 +84,12 @@ void ConvProblem::validate() const {
     }
     return true;
   };
-  if (!bounded({n, c, input.d, input.h, input.w}) || !bounded({n, k, output.d, output.h, output.w}) ||
+  if (!bounded({n, c, input.d, input.h, input.w}) ||
+      !bounded({n, k, output.d, output.h, output.w}) ||
       !bounded({k, c, filter.d, filter.h, filter.w}))
-    fail("conv: integer overflow: a tensor of this convolution would have 2^62 elements or more; "
-         "use smaller sizes or less padding");
+    fail(
+        "conv: integer overflow: a tensor of this convolution would have 2^62 elements or more; "
+        "use smaller sizes or less padding");
 }
 
 }  // namespace cnnkern

@@ -9,15 +9,15 @@
 namespace cnnkern {
 
 struct DeviceCaps {
-  const char* name;                 // "sm_80", as users write it
-  const char* product;              // "A100"
-  int arch;                         // 80
+  const char* name;     // "sm_80", as users write it
+  const char* product;  // "A100"
+  int arch;             // 80
   int multiprocessors;
   int threads_per_multiprocessor;
   int blocks_per_multiprocessor;
   int registers_per_multiprocessor;
-  int shared_per_multiprocessor;    // bytes
-  int shared_per_block;             // bytes, with opt-in; 48 KiB without
+  int shared_per_multiprocessor;  // bytes
+  int shared_per_block;           // bytes, with opt-in; 48 KiB without
 };
 
 inline constexpr std::array<DeviceCaps, 7> known_devices = {{

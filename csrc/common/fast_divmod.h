@@ -25,7 +25,8 @@ struct FastDivmod {
 #if defined(__CUDA_ARCH__)
     const uint32_t high = __umulhi(multiplier, static_cast<uint32_t>(n));
 #else
-    const auto high = static_cast<uint32_t>((uint64_t{multiplier} * static_cast<uint32_t>(n)) >> 32);
+    const auto high =
+        static_cast<uint32_t>((uint64_t{multiplier} * static_cast<uint32_t>(n)) >> 32);
 #endif
     return static_cast<int32_t>((high + static_cast<uint32_t>(n)) >> shift);
   }

@@ -26,8 +26,9 @@ size_t choose(std::span<const Kernel> kernels, const Problem& problem, const Dev
     if (!forced.empty()) throw std::runtime_error(forced + " refuses this problem: " + reason);
     if (refusals) refusals->push_back({kernels[i].name, std::move(reason)});
   }
-  throw std::runtime_error(forced.empty() ? "no kernel takes this problem"
-                                          : "there is no kernel named " + forced + " for this problem");
+  throw std::runtime_error(forced.empty()
+                               ? "no kernel takes this problem"
+                               : "there is no kernel named " + forced + " for this problem");
 }
 
 }  // namespace cnnkern

@@ -14,12 +14,15 @@ const char* to_string(PoolDirection direction) {
 }
 
 void PoolProblem::set_output() {
-  const auto fail = [](const std::string& message) { throw std::runtime_error("max_pool: " + message); };
+  const auto fail = [](const std::string& message) {
+    throw std::runtime_error("max_pool: " + message);
+  };
   const auto text = [](int64_t value) { return std::to_string(value); };
   for (int axis = 3 - spatial_dims; axis < 3; ++axis) {
     if (window[axis] <= 0)
       fail("kernel size should be greater than zero, but got " + text(window[axis]));
-    if (stride[axis] <= 0) fail("stride should not be zero or negative, but got " + text(stride[axis]));
+    if (stride[axis] <= 0)
+      fail("stride should not be zero or negative, but got " + text(stride[axis]));
     if (dilation[axis] <= 0)
       fail("dilation should be greater than zero, but got " + text(dilation[axis]));
     if (pad[axis] < 0) fail("pad must be non-negative, but got pad: " + text(pad[axis]));
@@ -39,7 +42,8 @@ void PoolProblem::set_output() {
     if (ceil_mode && (size - 1) * stride[axis] >= input[axis] + pad[axis]) --size;
     if (size < 1)
       fail("Output size is too small: input has " + text(input[axis]) + " elements along axis " +
-           text(axis) + ", the window covers " + text(footprint(axis)) + "; pad it or use a smaller window");
+           text(axis) + ", the window covers " + text(footprint(axis)) +
+           "; pad it or use a smaller window");
     output[axis] = size;
   }
 }

@@ -12,8 +12,8 @@ namespace {
 using Sizes = std::map<std::string, int64_t>;
 
 const std::vector<std::string> size_keys = {
-    "n",  "g",  "c",  "d",  "h",  "w",  "k",  "t",  "r",  "s",  "u",  "p",  "l",  "ud", "uh", "uw",
-    "pd", "ph", "pw", "ld", "lh", "lw", "pf", "pk", "pt", "pb", "pl", "pr"};
+    "n",  "g",  "c",  "d",  "h",  "w",  "k",  "t",  "r",  "s",  "u",  "p",  "l",  "ud",
+    "uh", "uw", "pd", "ph", "pw", "ld", "lh", "lw", "pf", "pk", "pt", "pb", "pl", "pr"};
 
 [[noreturn]] void fail(const std::string& word, const std::string& why) {
   throw std::invalid_argument("problem: '" + word + "' " + why);
@@ -24,9 +24,11 @@ bool parse_sizes(const std::string& word, Sizes& sizes) {
   size_t at = 0;
   while (at < word.size()) {
     std::string key;
-    while (at < word.size() && std::islower(static_cast<unsigned char>(word[at]))) key += word[at++];
+    while (at < word.size() && std::islower(static_cast<unsigned char>(word[at])))
+      key += word[at++];
     std::string number;
-    while (at < word.size() && std::isdigit(static_cast<unsigned char>(word[at]))) number += word[at++];
+    while (at < word.size() && std::isdigit(static_cast<unsigned char>(word[at])))
+      number += word[at++];
     if (key.empty() || number.empty()) return false;
     bool known = false;
     for (const std::string& candidate : size_keys) known = known || candidate == key;
@@ -122,15 +124,18 @@ NamedProblem parse_problem(const std::string& text) {
     else if (word == "dgrad") conv_direction = ConvDirection::dgrad;
     else if (word == "wgrad") conv_direction = ConvDirection::wgrad;
     else if (word == "maxpool") result.is_pool = true;
-    else if (word == "maxpool_backward") result.is_pool = true, pool_direction = PoolDirection::backward;
+    else if (word == "maxpool_backward")
+      result.is_pool = true, pool_direction = PoolDirection::backward;
     else if (word == "ceil") ceil_mode = true;
     else if (word.size() > 1 && word.size() < 8 && word[0] == 'x' &&
              word.find_first_not_of("0123456789", 1) == std::string::npos)
       result.multiplicity = std::stoi(word.substr(1));
     else if (sizes.empty() && parse_sizes(word, sizes)) continue;
     else if (sizes.empty() && result.name.empty()) sizes.clear(), result.name = word;
-    else fail(word, "is no size list and no option (f32 f64 f16 bf16 nchw nhwc fprop dgrad wgrad "
-                    "maxpool maxpool_backward ceil xM)");
+    else
+      fail(word,
+           "is no size list and no option (f32 f64 f16 bf16 nchw nhwc fprop dgrad wgrad "
+           "maxpool maxpool_backward ceil xM)");
   }
   if (sizes.empty()) fail(text, "has no size list such as n8c64h56w56k64r3s3p1");
   if (!sizes.count("h") && !sizes.count("w")) fail(text, "gives neither h nor w");
@@ -139,9 +144,11 @@ NamedProblem parse_problem(const std::string& text) {
   const Geometry g = geometry_of(sizes);
   if (result.is_pool) {
     if (sizes.count("k") || sizes.count("g")) fail(text, "is a pooling and takes no k and no g");
-    if (!(g.pad_begin == g.pad_end)) fail(text, "is a pooling and takes the same padding on both sides");
+    if (!(g.pad_begin == g.pad_end))
+      fail(text, "is a pooling and takes the same padding on both sides");
     PoolProblem& p = result.pool;
-    p.direction = pool_direction, p.dtype = dtype, p.layout = layout, p.spatial_dims = g.spatial_dims;
+    p.direction = pool_direction, p.dtype = dtype, p.layout = layout,
+    p.spatial_dims = g.spatial_dims;
     p.n = get("n"), p.c = get("c");
     p.input = g.input, p.window = g.filter, p.stride = g.stride, p.dilation = g.dilation;
     p.pad = g.pad_begin, p.ceil_mode = ceil_mode;
@@ -149,7 +156,8 @@ NamedProblem parse_problem(const std::string& text) {
   } else {
     if (!sizes.count("k")) fail(text, "is a convolution and needs k, the number of filters");
     ConvProblem& p = result.conv;
-    p.direction = conv_direction, p.dtype = dtype, p.layout = layout, p.spatial_dims = g.spatial_dims;
+    p.direction = conv_direction, p.dtype = dtype, p.layout = layout,
+    p.spatial_dims = g.spatial_dims;
     p.n = get("n"), p.c = get("c"), p.k = get("k"), p.groups = get("g");
     p.input = g.input, p.filter = g.filter, p.stride = g.stride, p.dilation = g.dilation;
     p.pad_begin = g.pad_begin, p.pad_end = g.pad_end;
@@ -171,7 +179,8 @@ std::string to_string(const ConvProblem& problem) {
   append_axes(out, "p", problem.pad_begin, problem.spatial_dims, 0);
   const char* end_keys[3] = {"pk", "pb", "pr"};
   for (int axis = 0; axis < 3; ++axis)
-    if (problem.pad_end[axis] != problem.pad_begin[axis]) out << end_keys[axis] << problem.pad_end[axis];
+    if (problem.pad_end[axis] != problem.pad_begin[axis])
+      out << end_keys[axis] << problem.pad_end[axis];
   append_axes(out, "l", problem.dilation, problem.spatial_dims, 1);
   append_options(out, problem.dtype, problem.layout);
   if (problem.direction != ConvDirection::fprop) out << " " << to_string(problem.direction);

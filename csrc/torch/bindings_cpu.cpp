@@ -11,16 +11,17 @@ namespace {
 
 // PyTorch's own thread pool, so torch.set_num_threads is honoured.
 const ParallelFor& torch_threads() {
-  static const ParallelFor parallel =
-      [](int64_t tasks, const std::function<void(int64_t, int64_t)>& body) {
-        torch::stable::parallel_for(0, tasks, 1, body);
-      };
+  static const ParallelFor parallel = [](int64_t tasks,
+                                         const std::function<void(int64_t, int64_t)>& body) {
+    torch::stable::parallel_for(0, tasks, 1, body);
+  };
   return parallel;
 }
 
 struct CpuBackend {
   static void conv(const ConvProblem& problem, const ConvTensors& tensors, const Tensor&) {
-    const cpu::ConvCpuPlan plan = cpu::plan_conv_cpu(problem, cpu::current_isa(), forced_conv_kernel());
+    const cpu::ConvCpuPlan plan =
+        cpu::plan_conv_cpu(problem, cpu::current_isa(), forced_conv_kernel());
     trace::launched("cpu." + plan.kernel, [&] {
       return to_string(problem) + " -> cpu." + plan.kernel + " (" + cpu::to_string(plan.isa) + ")";
     });
@@ -36,7 +37,8 @@ struct CpuBackend {
   }
 
   static void pool(const PoolProblem& problem, const PoolTensors& tensors, const Tensor&) {
-    const cpu::PoolCpuPlan plan = cpu::plan_pool_cpu(problem, cpu::current_isa(), forced_pool_kernel());
+    const cpu::PoolCpuPlan plan =
+        cpu::plan_pool_cpu(problem, cpu::current_isa(), forced_pool_kernel());
     const std::string name = "cpu.max_pool." + plan.kernel;
     trace::launched(name, [&] {
       return to_string(problem) + " -> " + name + " (" + cpu::to_string(plan.isa) + ")";

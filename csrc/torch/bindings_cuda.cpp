@@ -91,4 +91,6 @@ struct CudaBackend {
 }  // namespace
 }  // namespace cnnkern
 
-STABLE_TORCH_LIBRARY_IMPL(cnnkern, CUDA, m) { cnnkern::register_operators<cnnkern::CudaBackend>(m); }
+STABLE_TORCH_LIBRARY_IMPL(cnnkern, CUDA, m) {
+  cnnkern::register_operators<cnnkern::CudaBackend>(m);
+}

@@ -2,8 +2,8 @@
 //
 // A backend is a type with three static functions; `like` tells the device:
 //   void conv(const ConvProblem&, const ConvTensors&, const Tensor& like);
-//   void bias_grad(const ConvProblem&, const void* grad_output, void* grad_bias, const Tensor& like);
-//   void pool(const PoolProblem&, const PoolTensors&, const Tensor& like);
+//   void bias_grad(const ConvProblem&, const void* grad_output, void* grad_bias, const Tensor&
+//   like); void pool(const PoolProblem&, const PoolTensors&, const Tensor& like);
 #pragma once
 
 #include <torch/csrc/stable/library.h>
@@ -14,38 +14,46 @@
 
 namespace cnnkern {
 
-inline void* read_pointer(const Tensor& tensor) { return const_cast<void*>(tensor.const_data_ptr()); }
+inline void* read_pointer(const Tensor& tensor) {
+  return const_cast<void*>(tensor.const_data_ptr());
+}
 
 template <class Backend>
 Tensor conv_forward(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
                     const IntList& stride, const IntList& padding, const IntList& dilation,
                     int64_t groups) {
-  const ConvProblem problem = forward_problem(input, weight, bias, {stride, padding, dilation, groups});
+  const ConvProblem problem =
+      forward_problem(input, weight, bias, {stride, padding, dilation, groups});
   const Tensor x = in_layout(input, problem.layout), w = in_layout(weight, problem.layout);
-  const std::optional<Tensor> b = bias ? std::optional(torch::stable::contiguous(*bias)) : std::nullopt;
-  Tensor y = allocate(tensor_sizes(problem.n, problem.k, problem.output, problem.spatial_dims), input,
-                      problem.layout);
+  const std::optional<Tensor> b =
+      bias ? std::optional(torch::stable::contiguous(*bias)) : std::nullopt;
+  Tensor y = allocate(tensor_sizes(problem.n, problem.k, problem.output, problem.spatial_dims),
+                      input, problem.layout);
   if (problem.output_elements() > 0)
-    Backend::conv(problem,
-                  {read_pointer(x), read_pointer(w), y.mutable_data_ptr(), b ? read_pointer(*b) : nullptr},
-                  input);
+    Backend::conv(
+        problem,
+        {read_pointer(x), read_pointer(w), y.mutable_data_ptr(), b ? read_pointer(*b) : nullptr},
+        input);
   return y;
 }
 
 template <class Backend>
-Tensor conv_input_grad(const Tensor& grad_output, const Tensor& weight, const std::optional<Tensor>& bias,
-                       const IntList& input_size, const IntList& stride, const IntList& padding,
-                       const IntList& dilation, int64_t groups) {
-  const ConvProblem problem =
-      input_grad_problem(grad_output, weight, bias, input_size, {stride, padding, dilation, groups});
+Tensor conv_input_grad(const Tensor& grad_output, const Tensor& weight,
+                       const std::optional<Tensor>& bias, const IntList& input_size,
+                       const IntList& stride, const IntList& padding, const IntList& dilation,
+                       int64_t groups) {
+  const ConvProblem problem = input_grad_problem(grad_output, weight, bias, input_size,
+                                                 {stride, padding, dilation, groups});
   const Tensor dy = in_layout(grad_output, problem.layout), w = in_layout(weight, problem.layout);
-  const std::optional<Tensor> b = bias ? std::optional(torch::stable::contiguous(*bias)) : std::nullopt;
+  const std::optional<Tensor> b =
+      bias ? std::optional(torch::stable::contiguous(*bias)) : std::nullopt;
   Tensor dx = allocate(tensor_sizes(problem.n, problem.c, problem.input, problem.spatial_dims),
                        grad_output, problem.layout);
   if (problem.input_elements() > 0)
-    Backend::conv(problem,
-                  {dx.mutable_data_ptr(), read_pointer(w), read_pointer(dy), b ? read_pointer(*b) : nullptr},
-                  grad_output);
+    Backend::conv(
+        problem,
+        {dx.mutable_data_ptr(), read_pointer(w), read_pointer(dy), b ? read_pointer(*b) : nullptr},
+        grad_output);
   return dx;
 }
 
@@ -56,9 +64,9 @@ Tensor conv_weight_grad(const Tensor& grad_output, const Tensor& input, const In
   const ConvProblem problem =
       weight_grad_problem(grad_output, input, kernel_size, {stride, padding, dilation, groups});
   const Tensor dy = in_layout(grad_output, problem.layout), x = in_layout(input, problem.layout);
-  Tensor dw = allocate(
-      tensor_sizes(problem.k, problem.c_per_group(), problem.filter, problem.spatial_dims), input,
-      problem.layout);
+  Tensor dw =
+      allocate(tensor_sizes(problem.k, problem.c_per_group(), problem.filter, problem.spatial_dims),
+               input, problem.layout);
   if (problem.weight_elements() > 0)
     Backend::conv(problem, {read_pointer(x), dw.mutable_data_ptr(), read_pointer(dy)}, input);
   return dw;
@@ -75,7 +83,8 @@ Tensor conv_bias_grad(const Tensor& grad_output) {
   for (int axis = 3 - problem.spatial_dims; axis < 3; ++axis)
     problem.output[axis] = dy.size(axis - 1 + problem.spatial_dims);
   Tensor db = allocate({problem.k}, grad_output, Layout::nchw);
-  if (problem.k > 0) Backend::bias_grad(problem, read_pointer(dy), db.mutable_data_ptr(), grad_output);
+  if (problem.k > 0)
+    Backend::bias_grad(problem, read_pointer(dy), db.mutable_data_ptr(), grad_output);
   return db;
 }
 
@@ -90,25 +99,27 @@ std::tuple<Tensor, Tensor> max_pool_forward(const Tensor& input, const IntList& 
   Tensor y = allocate(sizes, input, problem.layout);
   Tensor indices = allocate_indices(sizes, input, problem.layout);
   if (problem.output_elements() > 0)
-    Backend::pool(problem,
-                  {read_pointer(x), y.mutable_data_ptr(), static_cast<int64_t*>(indices.mutable_data_ptr())},
-                  input);
+    Backend::pool(
+        problem,
+        {read_pointer(x), y.mutable_data_ptr(), static_cast<int64_t*>(indices.mutable_data_ptr())},
+        input);
   return {y, indices};
 }
 
 template <class Backend>
-Tensor max_pool_backward(const Tensor& grad_output, const Tensor& indices, const IntList& input_size,
-                         const IntList& kernel_size, const IntList& stride, const IntList& padding,
-                         const IntList& dilation, bool ceil_mode) {
-  const PoolProblem problem = pool_backward_problem(grad_output, indices, input_size,
-                                                    {kernel_size, stride, padding, dilation, ceil_mode});
+Tensor max_pool_backward(const Tensor& grad_output, const Tensor& indices,
+                         const IntList& input_size, const IntList& kernel_size,
+                         const IntList& stride, const IntList& padding, const IntList& dilation,
+                         bool ceil_mode) {
+  const PoolProblem problem = pool_backward_problem(
+      grad_output, indices, input_size, {kernel_size, stride, padding, dilation, ceil_mode});
   const Tensor dy = in_layout(grad_output, problem.layout), at = in_layout(indices, problem.layout);
   Tensor dx = allocate(tensor_sizes(problem.n, problem.c, problem.input, problem.spatial_dims),
                        grad_output, problem.layout);
   if (problem.input_elements() > 0)
-    Backend::pool(problem,
-                  {dx.mutable_data_ptr(), read_pointer(dy), static_cast<int64_t*>(read_pointer(at))},
-                  grad_output);
+    Backend::pool(
+        problem, {dx.mutable_data_ptr(), read_pointer(dy), static_cast<int64_t*>(read_pointer(at))},
+        grad_output);
   return dx;
 }
 
@@ -117,11 +128,12 @@ Tensor max_pool_gather(const Tensor& input, const Tensor& indices, const IntList
                        const IntList&, const IntList&, bool) {
   const PoolProblem problem = pool_gather_problem(input, indices);
   const Tensor x = in_layout(input, problem.layout), at = in_layout(indices, problem.layout);
-  Tensor y = allocate(tensor_sizes(problem.n, problem.c, problem.output, problem.spatial_dims), input,
-                      problem.layout);
+  Tensor y = allocate(tensor_sizes(problem.n, problem.c, problem.output, problem.spatial_dims),
+                      input, problem.layout);
   if (problem.output_elements() > 0)
     Backend::pool(problem,
-                  {read_pointer(x), y.mutable_data_ptr(), static_cast<int64_t*>(read_pointer(at))}, input);
+                  {read_pointer(x), y.mutable_data_ptr(), static_cast<int64_t*>(read_pointer(at))},
+                  input);
   return y;
 }
 

@@ -36,9 +36,11 @@ bool is_channels_last(const Tensor& tensor) {
 Extent3 extent(const IntList& list, size_t spatial_dims, const char* name, const char* op) {
   if (list.size() != spatial_dims)
     fail(std::string(op) + ": expected " + name + " to be a single integer value or a list of " +
-         std::to_string(spatial_dims) + " values, but got " + std::to_string(list.size()) + " values");
+         std::to_string(spatial_dims) + " values, but got " + std::to_string(list.size()) +
+         " values");
   Extent3 result;
-  for (size_t i = 0; i < spatial_dims; ++i) result[static_cast<int>(3 - spatial_dims + i)] = list[i];
+  for (size_t i = 0; i < spatial_dims; ++i)
+    result[static_cast<int>(3 - spatial_dims + i)] = list[i];
   return result;
 }
 
@@ -62,8 +64,8 @@ void check_same(const Tensor& a, const char* a_name, const Tensor& b, const char
     fail(std::string(op) + ": Input type (" + to_string(dtype_of(a, a_name)) + ") and " + b_name +
          " type (" + to_string(dtype_of(b, b_name)) + ") should be the same; convert one of them");
   if (a.device() != b.device())
-    fail(std::string(op) + ": Expected all tensors to be on the same device, but " + a_name + " and " +
-         b_name + " are on different ones; move one of them");
+    fail(std::string(op) + ": Expected all tensors to be on the same device, but " + a_name +
+         " and " + b_name + " are on different ones; move one of them");
 }
 
 // Stride, padding, dilation, groups; the sizes are already set.
@@ -95,8 +97,8 @@ void check_bias(const std::optional<Tensor>& bias, const Tensor& input, const Te
          " elements, but got bias of size " + sizes_text(*bias) + " instead");
 }
 
-// The gradient given must fit the output that input and filter make. It may be smaller at the end of
-// an axis: a transposed convolution's output_padding may reach past its stride.
+// The gradient given must fit the output that input and filter make. It may be smaller at the end
+// of an axis: a transposed convolution's output_padding may reach past its stride.
 void check_output(ConvProblem& problem, const Tensor& grad_output) {
   problem.set_output();
   const Extent3 given = spatial_sizes(grad_output);
@@ -104,9 +106,11 @@ void check_output(ConvProblem& problem, const Tensor& grad_output) {
   for (int axis = 0; axis < 3; ++axis) fits = fits && given[axis] <= problem.output[axis];
   if (!fits) {
     std::string expected;
-    for (const int64_t size : tensor_sizes(problem.n, problem.k, problem.output, problem.spatial_dims))
+    for (const int64_t size :
+         tensor_sizes(problem.n, problem.k, problem.output, problem.spatial_dims))
       expected += (expected.empty() ? "[" : ", ") + std::to_string(size);
-    fail("conv: expected grad_output of size " + expected + "], but got " + sizes_text(grad_output));
+    fail("conv: expected grad_output of size " + expected + "], but got " +
+         sizes_text(grad_output));
   }
   problem.output = given;
   problem.validate();
@@ -129,7 +133,8 @@ DType dtype_of(const Tensor& tensor, const char* name) {
 
 std::string sizes_text(const Tensor& tensor) {
   std::string text = "[";
-  for (const int64_t size : tensor.sizes()) text += (text.size() > 1 ? ", " : "") + std::to_string(size);
+  for (const int64_t size : tensor.sizes())
+    text += (text.size() > 1 ? ", " : "") + std::to_string(size);
   return text + "]";
 }
 
@@ -161,8 +166,9 @@ ConvProblem forward_problem(const Tensor& input, const Tensor& weight,
                             const std::optional<Tensor>& bias, const ConvArguments& arguments) {
   check_rank(input, "input", "conv");
   if (weight.dim() != input.dim())
-    fail("conv: expected weight of " + std::to_string(input.dim()) + " dimensions to match input of size " +
-         sizes_text(input) + ", but got weight of size " + sizes_text(weight));
+    fail("conv: expected weight of " + std::to_string(input.dim()) +
+         " dimensions to match input of size " + sizes_text(input) + ", but got weight of size " +
+         sizes_text(weight));
   check_same(input, "input", weight, "weight", "conv");
   ConvProblem problem;
   problem.direction = ConvDirection::fprop;
@@ -210,7 +216,8 @@ ConvProblem input_grad_problem(const Tensor& grad_output, const Tensor& weight,
          sizes_text(grad_output) + " to have " + std::to_string(problem.k) + " channels, but got " +
          std::to_string(grad_output.size(1)) + " channels instead");
   check_bias(bias, grad_output, weight, problem.c);
-  problem.input = extent(input_size, static_cast<size_t>(problem.spatial_dims), "input_size", "conv");
+  problem.input =
+      extent(input_size, static_cast<size_t>(problem.spatial_dims), "input_size", "conv");
   problem.filter = spatial_sizes(weight);
   check_output(problem, grad_output);
   return problem;
@@ -220,8 +227,8 @@ ConvProblem weight_grad_problem(const Tensor& grad_output, const Tensor& input,
                                 const IntList& kernel_size, const ConvArguments& arguments) {
   check_rank(input, "input", "conv");
   if (grad_output.dim() != input.dim())
-    fail("conv: expected grad_output of " + std::to_string(input.dim()) + " dimensions, but got size " +
-         sizes_text(grad_output));
+    fail("conv: expected grad_output of " + std::to_string(input.dim()) +
+         " dimensions, but got size " + sizes_text(grad_output));
   check_same(input, "input", grad_output, "grad_output", "conv");
   ConvProblem problem;
   problem.direction = ConvDirection::wgrad;
@@ -231,7 +238,8 @@ ConvProblem weight_grad_problem(const Tensor& grad_output, const Tensor& input,
   set_arguments(problem, arguments);
   problem.n = input.size(0), problem.c = input.size(1), problem.k = grad_output.size(1);
   problem.input = spatial_sizes(input);
-  problem.filter = extent(kernel_size, static_cast<size_t>(problem.spatial_dims), "kernel_size", "conv");
+  problem.filter =
+      extent(kernel_size, static_cast<size_t>(problem.spatial_dims), "kernel_size", "conv");
   check_output(problem, grad_output);
   return problem;
 }
@@ -280,7 +288,8 @@ PoolProblem pool_backward_problem(const Tensor& grad_output, const Tensor& indic
   PoolProblem problem = pool_problem(grad_output, arguments);
   problem.direction = PoolDirection::backward;
   problem.layout = common_layout(grad_output, indices);
-  problem.input = extent(input_size, static_cast<size_t>(problem.spatial_dims), "input_size", "max_pool");
+  problem.input =
+      extent(input_size, static_cast<size_t>(problem.spatial_dims), "input_size", "max_pool");
   problem.set_output();
   const IntList expected = tensor_sizes(problem.n, problem.c, problem.output, problem.spatial_dims);
   const auto given = grad_output.sizes(), index_sizes = indices.sizes();
@@ -294,7 +303,8 @@ PoolProblem pool_backward_problem(const Tensor& grad_output, const Tensor& indic
 PoolProblem pool_gather_problem(const Tensor& input, const Tensor& indices) {
   check_rank(input, "input", "max_pool");
   check_indices(indices);
-  if (indices.dim() != input.dim() || indices.size(0) != input.size(0) || indices.size(1) != input.size(1))
+  if (indices.dim() != input.dim() || indices.size(0) != input.size(0) ||
+      indices.size(1) != input.size(1))
     fail("max_pool: indices of size " + sizes_text(indices) + " do not belong to input of size " +
          sizes_text(input));
   PoolProblem problem;

@@ -48,7 +48,7 @@ const std::vector<std::string> built_in_pools = {
 int checks = 0, failures = 0;
 
 void fail(const std::string& what) {
-  if (++failures <= 30) std::printf("FAIL %s\n", what.c_str());
+  if (++failures <= 30) std::fprintf(stderr, "FAIL %s\n", what.c_str());
 }
 
 // Cuts [0, tasks) in `pieces` ranges and runs them in a shuffled order.
@@ -166,7 +166,7 @@ int main(int argc, char** argv) {
     NamedProblem named = parse_problem(text);
     for (const DType dtype : {DType::float32, DType::float64, DType::float16, DType::bfloat16})
       for (const Layout layout : {Layout::nchw, Layout::nhwc}) {
-        if (named.is_pool) continue;
+        if (named.is_pool || (argc == 1 && named.conv.flops() > 4e6)) continue;
         named.conv.dtype = dtype;
         named.conv.layout = layout;
         for (const ConvDirection direction :

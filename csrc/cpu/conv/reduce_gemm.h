@@ -134,9 +134,11 @@ class ReduceGemm {
       output.col_offset = col_offset_.get() + col + j * cols_width;
       output.rows = rows - i * tile_rows;
       output.cols = cols - j * cols_width;
+      // In nchw the weight's order is not the columns' (tap, channel): both ends may fit by chance.
       output.contiguous =
           output.cols >= cols_width &&
-          output.col_offset[cols_width - 1] == output.col_offset[0] + cols_width - 1;
+          output.col_offset[cols_width - 1] == output.col_offset[0] + cols_width - 1 &&
+          std::is_sorted(output.col_offset, output.col_offset + cols_width);
       output.row_bias = output.col_bias = nullptr;
       output.store_tile(tile);
     };

@@ -1,0 +1,143 @@
+"""Plans of the CUDA convolutions: pure functions of problem and device, so any GPU will do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+_C = pytest.importorskip("cnnkern._C")
+
+# Threads and shared bytes that a block may have.
+DEVICES = {
+    "sm_75": (1024, 64 << 10),
+    "sm_80": (1024, 163 << 10),
+    "sm_86": (1024, 99 << 10),
+    "sm_89": (1024, 99 << 10),
+    "sm_90": (1024, 227 << 10),
+    "sm_100": (1024, 227 << 10),
+    "sm_120": (1024, 99 << 10),
+}
+# Blocks along x, y and z.
+MAX_GRID = (2**31 - 1, 65535, 65535)
+
+PROBLEMS = [
+    "n8c64h56w56k64r3s3p1",
+    "n8c64h56w56k64r3s3p1 nhwc",
+    "n32c3h224w224k64r7s7u2p3",
+    "n32c3h224w224k64r7s7u2p3 nhwc dgrad",
+    "n32c256h14w14k512r3s3p1 nhwc wgrad",
+    "n1c1h32w32k6r5s5",
+    "n8g32c32h56w56k32r3s3p1 nhwc",
+    "n2c16d8h8w8k32t3r3s3p1",
+    "n4c8w1000k16s9u2p4 wgrad",
+    "n8c64h56w56k64r3s3p1 f64",
+    "n8c64h56w56k64r3s3p1 f16 nhwc",
+    "n8c64h56w56k64r3s3p1 bf16 dgrad",
+    "n0c4h6w6k4r3s3p1",
+    "n0c4h6w6k4r3s3p1 wgrad",
+]
+BIG = "n32c256h56w56k256r3s3p1"
+
+
+def plan(problem: str, device: str = "sm_80") -> dict[str, Any]:
+    result: dict[str, Any] = _C.plan_conv(problem, device)
+    return result
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_every_problem_has_a_kernel_that_the_device_can_launch(problem: str, device: str) -> None:
+    threads, shared_bytes = DEVICES[device]
+    chosen = plan(problem, device)
+    assert chosen["kernel"]
+    assert 0 < chosen["threads"] <= threads and chosen["threads"] % 32 == 0
+    assert chosen["shared_bytes"] <= shared_bytes
+    assert all(0 <= size <= most for size, most in zip(chosen["grid"], MAX_GRID, strict=True))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("direction", ["fprop", "dgrad", "wgrad"])
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+def test_big_convolutions_take_the_big_tile(layout: str, direction: str, device: str) -> None:
+    chosen = plan(f"{BIG} {layout} {direction}", device)
+    vector = "_vec4" if layout == "nhwc" else ""
+    assert chosen["kernel"] == f"implicit_gemm_simt_128x128x8{vector}"
+    assert tuple(chosen["tile"]) == (128, 128, 8)
+    assert chosen["split_k"] == 1 or direction == "wgrad"
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_small_grids_take_the_small_tile(device: str) -> None:
+    chosen = plan("n1c256h14w14k256r3s3p1 nhwc", device)
+    assert chosen["kernel"] == "implicit_gemm_simt_64x64x8_vec4"
+    assert tuple(chosen["grid"]) == (4 * 4, 1, 1)
+    reasons = {refusal["kernel"]: refusal["reason"] for refusal in chosen["refusals"]}
+    assert "a smaller tile fills the device better" in reasons["implicit_gemm_simt_128x128x8_vec4"]
+    assert "make 4 blocks" in reasons["implicit_gemm_simt_128x128x8_vec4"]
+
+
+def test_few_filters_do_not_take_the_big_tile() -> None:
+    assert plan("n64c64h56w56k64r3s3p1")["kernel"] == "implicit_gemm_simt_64x64x8"
+
+
+def test_channels_that_do_not_divide_by_four_take_scalar_loads() -> None:
+    chosen = plan("n32c3h224w224k128r7s7u2p3 nhwc")
+    assert chosen["kernel"] == "implicit_gemm_simt_128x128x8"
+    assert chosen["refusals"][0]["reason"] == (
+        "loads 4 channels at a time, but C/G = 3 is no multiple of 4"
+    )
+
+
+def test_strided_dgrad_has_a_class_for_each_remainder() -> None:
+    assert plan("n8c128h56w56k128r3s3u2p1 dgrad")["grid"][1] == 4
+    assert plan("n8c128d9h56w56k128r1s1ud3uh2uw1 dgrad")["grid"][1] == 6
+
+
+def test_wgrad_splits_its_depth_only_where_the_device_would_stay_idle() -> None:
+    narrow = plan("n32c64h56w56k64r3s3p1 nhwc wgrad")
+    assert narrow["split_k"] > 1
+    assert narrow["grid"][1] == narrow["split_k"]
+    assert narrow["workspace_bytes"] == narrow["split_k"] * 64 * 64 * 9 * 4
+    wide = plan("n32c512h7w7k512r3s3p1 nhwc wgrad")
+    assert wide["split_k"] == 1 and wide["workspace_bytes"] == 0
+
+
+@pytest.mark.parametrize("direction", ["fprop", "dgrad", "wgrad"])
+def test_depthwise_is_refused_by_the_gemms(direction: str) -> None:
+    chosen = plan(f"n8g32c32h56w56k32r3s3p1 nhwc {direction}")
+    assert chosen["kernel"] == "direct"
+    assert any("would be almost empty" in refusal["reason"] for refusal in chosen["refusals"])
+
+
+@pytest.mark.parametrize("dtype", ["f64", "f16", "bf16"])
+def test_other_dtypes_take_direct(dtype: str) -> None:
+    chosen = plan(f"{BIG} {dtype}")
+    assert chosen["kernel"] == "direct"
+    assert all("computes float32" in refusal["reason"] for refusal in chosen["refusals"])
+
+
+@pytest.mark.parametrize("direction", ["fprop", "dgrad", "wgrad"])
+def test_what_32_bits_do_not_hold_is_refused_by_the_gemms(direction: str) -> None:
+    chosen = plan(f"n4096c8h1024w1024k8r3s3p1 {direction}")
+    assert chosen["kernel"] == "direct"
+    assert any("32 bits" in refusal["reason"] for refusal in chosen["refusals"])
+
+
+def test_more_groups_than_a_grid_has_layers_are_refused() -> None:
+    chosen = plan("n1g70000c280000h8w8k280000r1s1")
+    assert chosen["kernel"] == "direct"
+    assert any("exceed a grid" in refusal["reason"] for refusal in chosen["refusals"])
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_refusals_are_sentences_about_distinct_kernels(problem: str) -> None:
+    refusals = plan(problem)["refusals"]
+    names = [refusal["kernel"] for refusal in refusals]
+    assert len(names) == len(set(names))
+    assert all(len(refusal["reason"].split()) >= 4 for refusal in refusals)
+    assert "direct" not in names
+
+
+def test_the_same_problem_gives_the_same_plan() -> None:
+    assert plan(BIG) == plan(BIG)
