@@ -135,14 +135,18 @@ def explain(
 
 
 def resources(plan: dict[str, Any], device: str) -> dict[str, Any]:
-    """Registers from the compiler's records, and the occupancy that they lead to."""
+    """Registers from the compiler's records, and the occupancy that they lead to.
+
+    Args:
+        plan: a plan for a GPU, or a row of the kernel table.
+        device: the GPU, such as ``"sm_80"``.
+    """
     number = device.removeprefix("sm_")
     record = next(
         (
             row
             for row in build_info().get("kernels", [])
-            if plan["symbol"] in row["kernel"]
-            and row["arch"].removeprefix("sm_").rstrip("af") == number
+            if plan["symbol"] in row["demangled"] and row["arch"].rstrip("af") == number
         ),
         None,
     )
@@ -151,7 +155,7 @@ def resources(plan: dict[str, Any], device: str) -> dict[str, Any]:
     blocks = _C.occupancy(device, plan["threads"], registers or 0, plan["shared_bytes"])
     return {
         "registers": registers,
-        "spill_bytes": record["spill_bytes"] if record else None,
+        "spill_bytes": record["spill_store_bytes"] + record["spill_load_bytes"] if record else None,
         "blocks_per_multiprocessor": blocks,
         "occupancy": 100.0 * blocks * plan["threads"] / limit,
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -98,7 +99,8 @@ def kernels(device: AnyDevice = "") -> None:
     """Every kernel, with what the compiler recorded about it."""
     from cnnkern.kernel_table import tables
 
-    console = Console()
+    # A narrower terminal breaks lines; rich would drop columns instead.
+    console = Console(width=max(Console().width, 116))
     for table in tables(device):
         console.print(table)
 
@@ -110,10 +112,16 @@ def summary(model: ModelName) -> None:
 
     network = create(model)
     result = summarize(network, network.input_shape)
-    table = Table(title=f"{model}, one image of {_volume(network.input_shape)}", show_footer=True)
+    table = Table(
+        title=f"{model}, one image of {_volume(network.input_shape)}",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_footer=True,
+    )
     table.add_column("layer", "total")
     table.add_column("kind")
-    table.add_column("O = (N + 2P − F)/S + 1")
+    table.add_column("O = (N + 2P − F)/S + 1", no_wrap=True)
     table.add_column("output")
     table.add_column("parameters", f"{result.parameters:,}", justify="right")
     table.add_column("FLOPs", f"{result.flops:,}", justify="right")

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from cnnkern import _C
 from cnnkern._explain import build_info, resources
+
+_COMPACT: dict[str, Any] = {"box": SIMPLE_HEAD, "padding": (0, 1, 0, 0), "pad_edge": False}
 
 
 def tables(device: str = "") -> Iterator[Table]:
@@ -32,7 +35,9 @@ def tables(device: str = "") -> Iterator[Table]:
 
 
 def _cpu_table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(title=f"CPU kernels, best first; instruction set in use: {_C.isa()}")
+    table = Table(
+        title=f"CPU kernels, best first; instruction set in use: {_C.isa()}", box=SIMPLE_HEAD
+    )
     for name in ("operation", "kernel", "idea"):
         table.add_column(name)
     for row in rows:
@@ -41,26 +46,20 @@ def _cpu_table(rows: list[dict[str, Any]]) -> Table:
 
 
 def _gpu_table(rows: list[dict[str, Any]], device: str, product: str, compiled: bool) -> Table:
-    table = Table(
-        title=f"CUDA kernels on {device} ({product})",
-        caption=None
-        if compiled
-        else "not compiled for it in this build: no registers, occupancy without regard to them",
-    )
-    for name in ("operation", "pass", "kernel", "dtype", "layout", "tile"):
+    note = "" if compiled else "not compiled in this build: occupancy counts no registers"
+    table = Table(title=f"CUDA kernels on {device} ({product})", caption=note, **_COMPACT)
+    for name in ("kernel", "pass", "dtype", "layout", "tile"):
         table.add_column(name, no_wrap=True)
-    for name in ("threads", "shared [B]", "registers", "spills [B]", "occupancy"):
-        table.add_column(name, justify="right")
+    for name in ("threads", "shared\n[B]", "regis-\nters", "spills\n[B]", "occu-\npancy"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         figures = resources(row, device)
-        tile = [size for size in row["tile"] if size]
         table.add_row(
-            row["operation"],
-            row["direction"],
             row["name"],
+            row["direction"],
             row["dtype"],
             row["layout"],
-            "×".join(map(str, tile)),
+            "×".join(str(size) for size in row["tile"] if size),
             str(row["threads"]),
             str(row["shared_bytes"]),
             _or_dash(figures["registers"]),

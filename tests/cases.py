@@ -1,8 +1,9 @@
-"""Every problem × direction × dtype × layout × backend × kernel: the cases of the exact and real tests."""
+"""Every problem × direction × dtype × layout × kernel: the cases of the exact and real tests."""
 
 from __future__ import annotations
 
 import functools
+import math
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from cnnkern.problems import Problem
 
 FOLDER = Path(__file__).with_name("problems")
 FILES = sorted(FOLDER.glob("*.txt"))
-OPTIONS = [f"{dtype} {layout}" for dtype in ("f32", "f64", "f16", "bf16") for layout in ("nchw", "nhwc")]
+OPTIONS = [f"{d} {layout}" for d in ("f32", "f64", "f16", "bf16") for layout in ("nchw", "nhwc")]
+CONV_DIRECTIONS = ("fprop", "dgrad", "wgrad")
+POOL_DIRECTIONS = ("maxpool", "maxpool_backward")
 
 
 def has_emulator() -> str:
@@ -54,15 +57,14 @@ class Case:
             pytest.skip(f"{self.device}: {error}")
 
 
-def _kernels(problem: Problem, device: str) -> list[str]:
+def kernels(problem: Problem, device: str) -> list[str]:
     """The kernels that the table has for the problem's operation, direction, dtype and layout."""
-    dtype = str(problem.dtype).removeprefix("torch.")
     layout = "nhwc" if problem.channels_last else "nchw"
     wanted = {
         "backend": ("cpu" if device == "cpu" else "cuda",),
         "operation": (problem.operation,),
         "direction": (problem.direction, None),
-        "dtype": (dtype, None),
+        "dtype": (str(problem.dtype).removeprefix("torch."), None),
         "layout": (layout, "any", None),
     }
     rows = (r for r in _C.kernels() if all(r.get(k) in v for k, v in wanted.items()))
@@ -73,21 +75,37 @@ def lines() -> list[str]:
     return [line for file in FILES for line in problems.read(file)]
 
 
-def cases(devices: tuple[str, ...]) -> Iterator[Case]:
+def texts(line: str) -> Iterator[str]:
+    """The problem in every direction, dtype and layout that the line leaves open."""
+    problem = Problem.parse(line)
+    directions = POOL_DIRECTIONS if problem.is_pool else CONV_DIRECTIONS
+    if any(word in directions or word in " ".join(OPTIONS).split() for word in line.split()):
+        yield line
+        return
+    for direction in directions:
+        for option in OPTIONS:
+            if len(problem.kernel) > 1 or "nhwc" not in option:  # 1-d tensors have one order only
+                yield f"{line} {option} {direction}"
+
+
+def cpu_cases() -> Iterator[Case]:
     for line in lines():
-        problem = Problem.parse(line)
-        pool = problem.is_pool
-        directions = ("maxpool", "maxpool_backward") if pool else ("fprop", "dgrad", "wgrad")
-        given = [word for word in line.split() if word in directions + ("nhwc", "f64", "f16", "bf16")]
-        options = [""] if given else OPTIONS
-        if len(problem.kernel) == 1:  # PyTorch knows one order of 1-d tensors only
-            options = [option for option in options if "nhwc" not in option]
-        for direction in [""] if given else directions:
-            for option in options:
-                text = f"{line} {option} {direction}".strip()
-                for device in devices:
-                    for kernel in _kernels(Problem.parse(text), device):
-                        yield Case(text, device, kernel)
+        for text in texts(line):
+            for kernel in kernels(Problem.parse(text), "cpu"):
+                yield Case(text, "cpu", kernel)
+
+
+def emulated_cases() -> Iterator[Case]:
+    """Every kernel; ``direct``, whose work is not shared by a tile, on small problems only."""
+    for line in lines():
+        for text in texts(line):
+            problem = Problem.parse(text)
+            for kernel in kernels(problem, "sm_80"):
+                small = math.prod(problem.output_shape) * math.prod(problem.weight_shape[1:]) < 2e5
+                if small or kernel != "direct":
+                    yield Case(text, "sm_80", kernel)
+                if problem.dtype == torch.float32 and kernel != "direct":
+                    yield Case(text, "sm_75", kernel)
 
 
 def integers(shape: tuple[int, ...], name: str) -> torch.Tensor:
@@ -105,13 +123,13 @@ def operands(problem: Problem, make=integers) -> list[torch.Tensor]:
     x, w = make(problem.input_shape, "x"), make(problem.weight_shape, "w")
     dy = make(problem.output_shape, "dy")
     if problem.is_pool:
-        return [x] if problem.direction == "forward" else [dy, _indices(problem)]
+        return [x] if problem.direction == "forward" else [dy, pool_indices(problem)]
     bias = {"fprop": [problem.k], "dgrad": [problem.c]}.get(problem.direction)
     first, second = {"fprop": (x, w), "dgrad": (dy, w), "wgrad": (dy, x)}[problem.direction]
     return [first, second, *([make(tuple(bias), "bias")] if bias else [])]
 
 
-def _indices(problem: Problem) -> torch.Tensor:
+def pool_indices(problem: Problem) -> torch.Tensor:
     x = integers(problem.input_shape, "x").numpy()
     return torch.from_numpy(reference.max_pool(problem, x)[1])
 

@@ -1,16 +1,15 @@
 """Exact: small integers, so every sum is exact in fp32; every kernel, bit for bit."""
 
 import cases
-import hypothesis
-import hypothesis.strategies as st
 import pytest
+import reference
 import torch
 from cases import Case
-from cnnkern import _C, _ops, problems, testing
+from cnnkern import _ops, problems, testing
 from cnnkern.problems import Problem
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
-CPU = list(cases.cases(("cpu",)))
-EMULATED = list(cases.cases(("sm_75", "sm_80")))
 needs_emulator = pytest.mark.skipif(bool(cases.has_emulator()), reason=cases.has_emulator())
 
 
@@ -25,16 +24,72 @@ def check(case: Case) -> None:
     assert output.dtype == problem.dtype, case
     testing.assert_equal(output, wanted, str(case))
     if isinstance(found, tuple):
-        testing.assert_equal(found[1], cases._indices(problem), f"{case} (indices)")
+        testing.assert_equal(found[1], cases.pool_indices(problem), f"{case} (indices)")
     assert any(case.kernel in name for name in ran), f"{case}: {dict(ran)} ran instead"
 
 
-@pytest.mark.parametrize("case", CPU, ids=str)
+@pytest.mark.parametrize("case", list(cases.cpu_cases()), ids=str)
 def test_cpu(case):
     check(case)
 
 
 @needs_emulator
-@pytest.mark.parametrize("case", EMULATED, ids=str)
+@pytest.mark.parametrize("case", list(cases.emulated_cases()), ids=str)
 def test_emulator(case):
     check(case)
+
+
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("sm_80", marks=needs_emulator)])
+@pytest.mark.parametrize("shape", [(2, 5, 7, 3), (3, 1, 4, 4), (1, 67, 1, 1), (2, 3, 2, 3, 2)], ids=str)
+@pytest.mark.parametrize("dtype", problems.DTYPES.values(), ids=str)
+def test_bias_grad(device, shape, layout, dtype):
+    last = torch.channels_last if len(shape) == 4 else torch.channels_last_3d
+    dy = cases.integers(shape, "dy").to(dtype)
+    if layout == "nhwc":
+        dy = dy.contiguous(memory_format=last)
+    found = _ops.conv_bias_grad(Case("", device, "").operators(), dy)
+    testing.assert_equal(found, reference.bias_grad(dy.double().numpy()))
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("sm_80", marks=needs_emulator)])
+@pytest.mark.parametrize("dtype", problems.DTYPES.values(), ids=str)
+def test_max_pool_gather(device, dtype):
+    problem = Problem.parse("n2c3h9w8r3s3u2p1 maxpool")
+    x, at = cases.integers(problem.input_shape, "x").to(dtype), cases.pool_indices(problem)
+    window = (problem.kernel, problem.stride, problem.padding[::2], problem.dilation, False)
+    found = _ops.max_pool_gather(Case("", device, "").operators(), x, at, *window)
+    testing.assert_equal(found, x.flatten(2).gather(2, at.flatten(2)).view_as(at))
+
+
+# --------------------------------------------------------------------------------------------------
+# Random geometry
+
+
+@st.composite
+def random_problem(draw) -> str:
+    """A problem string; some are refused by the parser because no window fits."""
+    dims = draw(st.integers(1, 3))
+    groups = draw(st.sampled_from([1, 1, 1, 2, 3]))
+    c, k = groups * draw(st.integers(1, 9)), groups * draw(st.integers(1, 9))
+    text = f"n{draw(st.integers(1, 3))}g{groups}c{c}k{k}"
+    for axis, tap in list(zip("dhw", "trs"))[-dims:]:
+        text += f"{axis}{draw(st.integers(1, 9))}{tap}{draw(st.integers(1, 4))}"
+        text += f"u{axis}{draw(st.integers(1, 3))}l{axis}{draw(st.integers(1, 3))}"
+    for side in ("pf", "pk", "pt", "pb", "pl", "pr")[-2 * dims :]:
+        text += f"{side}{draw(st.integers(0, 3))}"
+    layout = draw(st.sampled_from(["nchw", "nhwc"] if dims > 1 else ["nchw"]))
+    dtype = draw(st.sampled_from(["f32", "f64", "f16", "bf16"]))
+    return f"{text} {dtype} {layout} {draw(st.sampled_from(cases.CONV_DIRECTIONS))}"
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(random_problem())
+def test_random_geometry(text):
+    try:
+        problem = Problem.parse(text)
+    except RuntimeError as error:
+        assert "Kernel size can't be greater than actual input size" in str(error)
+        assume(False)
+    for kernel in cases.kernels(problem, "cpu"):
+        check(Case(problem.text, "cpu", kernel))

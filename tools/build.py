@@ -20,7 +20,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,9 +93,9 @@ def find_cuda() -> Cuda | None:
     printed = subprocess.run(
         [nvcc, "--dryrun", "-x", "cu", "-E", "/dev/null"], capture_output=True, text=True
     ).stderr
-    found = re.search(r"^#\$ (?:TOP|_TARGET_DIR_)=(.*)$", printed, re.M)
+    found = re.search(r"^#\$ TOP=(.+)$", printed, re.M)
     top = (
-        Path(found.group(1)).resolve() if found and found.group(1) else nvcc.resolve().parent.parent
+        Path(found.group(1)).resolve() if found else nvcc.resolve().parent.parent
     )
     version = subprocess.run([nvcc, "--version"], capture_output=True, text=True).stdout
     release = re.search(r"release ([\d.]+)", version)
@@ -198,7 +198,6 @@ def build(destination: Path, folder: Path) -> None:
     common = (
         f"-std=c++20 -O3 -fPIC -fvisibility=hidden -Wall -Wextra -ffp-contract=off "
         f"{include_flags()} -DTORCH_TARGET_VERSION={TORCH_TARGET}"
-        f"{' -DCNNKERN_WITH_CUDA' if cuda else ''}"
     )
     link = f"-L{torch_dir()}/lib -ltorch_cpu -lc10 -pthread -Wl,--as-needed"
     ninja = NinjaFile(folder)
@@ -208,10 +207,10 @@ def build(destination: Path, folder: Path) -> None:
     host = [s for s in host if s.name not in ("bindings_cuda.cpp", "bindings_emulator.cpp")]
     objects = []
     for source in host:
-        isa = source.stem.rpartition("_")[2]
-        objects.append(
-            ninja.compile("cxx", compiler, source, "host", f"{common} {ISA_FLAGS.get(isa, '')}")
-        )
+        more = ISA_FLAGS.get(source.stem.rpartition("_")[2], "")
+        if cuda and source.name == "module.cpp":
+            more = "-DCNNKERN_WITH_CUDA"
+        objects.append(ninja.compile("cxx", compiler, source, "host", f"{common} {more}"))
     cuda_sources = sources("cuda/conv", "cuda/conv/ladder", "cuda/pool", suffix=".cu")
     core_link = link
     if cuda:
@@ -269,7 +268,7 @@ def write_build_info(path: Path, folder: Path, cuda: Cuda | None, compiler: str)
         from check_kernels import parse_ptxas
 
         for log in sorted((folder / "cuda").glob("*.ptxas.txt")):
-            records += [record.as_dict() for record in parse_ptxas(log.read_text())]
+            records += [asdict(record) for record in parse_ptxas(log.read_text())]
     info = {
         "compiler": gxx.splitlines()[0] if gxx else compiler,
         "torch_target": "2.13",

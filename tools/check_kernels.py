@@ -115,13 +115,13 @@ def table_of(records: Iterable[KernelRecord]) -> Table:
         cells = []
         for arch in archs:
             found = row.get(arch)
-            if record is None:
+            if found is None:
                 cells.append("")
-            elif record.spills:
-                spilled = record.spill_store_bytes + record.spill_load_bytes
-                cells.append(f"[bold red]{record.registers} spills {spilled} B[/]")
+            elif found.spills:
+                spilled = found.spill_store_bytes + found.spill_load_bytes
+                cells.append(f"[bold red]{found.registers}, {spilled} B spilled[/]")
             else:
-                cells.append(str(record.registers))
+                cells.append(str(found.registers))
         table.add_row(name, *cells)
     return table
 

@@ -61,7 +61,7 @@ def _draw_net(axes: Axes, rows: Sequence[Row]) -> None:
             axes.barh(position, row.ratio - 1, left=1, height=0.9, color=COLORS[row.direction])
             outside = 3 if row.ratio >= 1 else -3
             axes.annotate(
-                f"{row.ratio:.2g}" if row.ratio < 1 else f"{row.ratio:.2f}",
+                f"{row.ratio:.2g}" if row.ratio < 0.1 else f"{row.ratio:.2f}",
                 (row.ratio, position),
                 xytext=(outside, 0),
                 textcoords="offset points",

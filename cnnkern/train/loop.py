@@ -92,7 +92,7 @@ class Trainer:
             logits = self.model(distort(images[batch]))
             loss = F.cross_entropy(logits, labels[batch])
             self._optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             self._optimizer.step()
             step_loss = loss.item()
             self.history.step_losses.append(step_loss)

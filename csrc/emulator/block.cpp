@@ -25,6 +25,13 @@ constexpr unsigned char poison = 0xff;      // a NaN in every floating-point typ
 constexpr uint16_t red_zone_fill = 0xfffd;  // another one
 constexpr size_t shared_alignment = 128;
 
+bool same_text(const char* a, const char* b) { return a == b || std::strcmp(a, b) == 0; }
+
+bool same_place(Site a, Site b) {
+  return a.line() == b.line() && a.column() == b.column() &&
+         same_text(a.file_name(), b.file_name());
+}
+
 }  // namespace
 
 void Block::run(const LaunchInfo& launch, uint3 block_index, uint64_t linear_index) {
@@ -56,17 +63,18 @@ void Block::prepare_shared_memory() {
   shared_.resize(shared_alignment + red_zone + bytes + red_zone);
   const auto address = reinterpret_cast<uintptr_t>(shared_.data()) + red_zone;
   shared_begin_ = shared_.data() + red_zone + (-address & (shared_alignment - 1));
+  shared_range = {shared_begin_, shared_begin_ + bytes};
+  if (bytes == 0) return;
   for (std::byte* zone : {shared_begin_ - red_zone, shared_begin_ + bytes})
     for (size_t at = 0; at < red_zone; at += 2) std::memcpy(zone + at, &red_zone_fill, 2);
   std::memset(shared_begin_, poison, bytes);
   forbid_access(shared_begin_ - red_zone, red_zone);
   forbid_access(shared_begin_ + bytes, red_zone);
-  shared_range = {shared_begin_, shared_begin_ + bytes};
 }
 
 // Catches what went around load_shared and store_shared, which check their own bounds.
 void Block::check_red_zones() const {
-  if (address_sanitizer) return;  // it has watched every access
+  if (address_sanitizer || launch_->shared_bytes == 0) return;  // watched already, or none
   for (const bool after : {false, true}) {
     const std::byte* zone = shared_begin_ + (after ? launch_->shared_bytes : -red_zone);
     for (size_t at = 0; at < red_zone; ++at) {
@@ -123,9 +131,7 @@ void Block::schedule() {
 
 void Block::release_barrier() {
   for (const Thread& thread : threads_)
-    if (thread.site.line() != threads_[0].site.line() ||
-        std::strcmp(thread.site.file_name(), threads_[0].site.file_name()) != 0)
-      fail_stuck();
+    if (!same_place(thread.site, threads_[0].site)) fail_stuck();
   at_barrier_ = 0;
   for (int thread = 0; thread < static_cast<int>(threads_.size()); ++thread) {
     threads_[thread].state = ThreadState::ready;
@@ -230,10 +236,8 @@ void Block::rendezvous(unsigned mask, const char* opcode, void* operands, Comple
   const int first_thread = running_ / 32 * 32, lane = running_ % 32;
   const unsigned own = 1u << lane;
   Warp& warp = warps_[running_ / 32];
-  const auto same_place = [&](const Rendezvous& other) {
-    return other.mask == mask && other.site.line() == site.line() &&
-           other.site.column() == site.column() && std::strcmp(other.opcode, opcode) == 0 &&
-           std::strcmp(other.site.file_name(), site.file_name()) == 0;
+  const auto same_call = [&](const Rendezvous& other) {
+    return other.mask == mask && same_text(other.opcode, opcode) && same_place(other.site, site);
   };
   if (!(mask & own)) fail(std::string(opcode) + ": the mask does not name the calling lane", site);
   if (mask & ~warp.lanes)
@@ -243,7 +247,7 @@ void Block::rendezvous(unsigned mask, const char* opcode, void* operands, Comple
 
   Rendezvous* joined = nullptr;
   for (Rendezvous& other : warp.open) {
-    if (same_place(other)) joined = &other;
+    if (same_call(other)) joined = &other;
     // They wait for this lane, which is about to wait for them.
     else if ((other.mask & own) && (mask & other.arrived))
       fail(std::string("warp mismatch: this lane calls ") + opcode +
@@ -259,7 +263,7 @@ void Block::rendezvous(unsigned mask, const char* opcode, void* operands, Comple
   if (joined->arrived != mask) return wait(ThreadState::at_rendezvous, opcode, site);
 
   complete(joined->operands.data(), mask);
-  *joined = warp.open.back();
+  if (joined != &warp.open.back()) *joined = warp.open.back();
   warp.open.pop_back();
   for (int other = 0; other < 32; ++other)
     if (other != lane && (mask >> other & 1)) {

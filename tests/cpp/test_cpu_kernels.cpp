@@ -12,6 +12,7 @@
 //     tests/cpp/test_cpu_kernels.cpp csrc/common/*_*.cpp csrc/cpu/*.cpp csrc/cpu/{conv,pool}/*.cpp
 //   /tmp/test_cpu_kernels [problem…]      the files of tests/problems if there is none
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
@@ -29,21 +30,51 @@ namespace {
 using namespace cnnkern;
 using cpu::reference_conv;
 
-const std::vector<std::string> built_in = {
-    "n2c3h9w9k5r3p1", "n1c1h28w28k6r5p2", "n2c6h14w14k16r5", "n1c4h7w5k7r3p1", "n3c5h7w7k9r3p1",
-    "n2c3h23w23k9r7u2p3", "n1c3h40w37k8r11u4p2", "n2c8h8w8k8r1", "n2c17h6w10k33r1", "n2c9h9w9k7r1u2",
-    "n1c4h5w5k4r3p1l2", "n2c4h12w11k6r3u2p1l2", "n2c6h9w9k9r3p1g3", "n2c8h9w9k8r3p1g8",
-    "n1c4h9w11k8r3u2p1g4", "n1c2h3w3k3r5p2", "n1c2h4w4k3r2s5ph1pw3", "n1c5h6w40k4r1s7pw3",
-    "n2c3h10w10k4r3pt0pb2pl1pr0", "n2c4w31k6s3p1", "n2c3w50k4s8u5p4", "n1c3d5h6w7k4r3p1",
-    "n2c2d6h5w9k3t3r2s3u2p1", "n1c4d3h4w5k6t1r3s3pd0ph1pw1g2", "n0c3h8w8k4r3p1", "n1c3h9w9k4r2u3",
-    "n1c70h6w6k80r3p1", "n1c300h5w5k20r1", "n2c20h20w20k100r3p1", "n1c3h16w16k4r4u4", "n1c2h5w5k2r1u7",
-    "n2c16h8w8k1r3p1", "n1c40h14w14k40r3p1", "n6c8h28w28k10r5", "n1c1h1w1k1r1", "n1c600h3w3k530r3p1"};
+const std::vector<std::string> built_in = {"n2c3h9w9k5r3p1",
+                                           "n1c1h28w28k6r5p2",
+                                           "n2c6h14w14k16r5",
+                                           "n1c4h7w5k7r3p1",
+                                           "n3c5h7w7k9r3p1",
+                                           "n2c3h23w23k9r7u2p3",
+                                           "n1c3h40w37k8r11u4p2",
+                                           "n2c8h8w8k8r1",
+                                           "n2c17h6w10k33r1",
+                                           "n2c9h9w9k7r1u2",
+                                           "n1c4h5w5k4r3p1l2",
+                                           "n2c4h12w11k6r3u2p1l2",
+                                           "n2c6h9w9k9r3p1g3",
+                                           "n2c8h9w9k8r3p1g8",
+                                           "n1c4h9w11k8r3u2p1g4",
+                                           "n1c2h3w3k3r5p2",
+                                           "n1c2h4w4k3r2s5ph1pw3",
+                                           "n1c5h6w40k4r1s7pw3",
+                                           "n2c3h10w10k4r3pt0pb2pl1pr0",
+                                           "n2c4w31k6s3p1",
+                                           "n2c3w50k4s8u5p4",
+                                           "n1c3d5h6w7k4r3p1",
+                                           "n2c2d6h5w9k3t3r2s3u2p1",
+                                           "n1c4d3h4w5k6t1r3s3pd0ph1pw1g2",
+                                           "n0c3h8w8k4r3p1",
+                                           "n1c3h9w9k4r2u3",
+                                           "n1c70h6w6k80r3p1",
+                                           "n1c300h5w5k20r1",
+                                           "n2c20h20w20k100r3p1",
+                                           "n1c3h16w16k4r4u4",
+                                           "n1c2h5w5k2r1u7",
+                                           "n2c16h8w8k1r3p1",
+                                           "n1c40h14w14k40r3p1",
+                                           "n6c8h28w28k10r5",
+                                           "n1c1h1w1k1r1",
+                                           "n1c600h3w3k530r3p1"};
 const std::vector<std::string> built_in_pools = {
-    "n2c3h9w9r3u2p1 maxpool", "n2c5h8w8r2u2 maxpool", "n1c3h13w13r3u2 maxpool",
-    "n1c4h13w10r3u2p1 maxpool ceil", "n2c9h7w40r3u1p1 maxpool", "n1c17h6w6r2u2 maxpool",
-    "n1c2h9w9r3u2l2 maxpool", "n2c3w31s3u2p1 maxpool", "n1c3d5h6w7r2u2 maxpool",
-    "n2c4d6h5w9t3r2s3u2p1 maxpool ceil", "n1c2h5w5r5 maxpool", "n1c33h12w12r3u3 maxpool",
-    "n0c3h8w8r2u2 maxpool", "n1c1h1w1r1 maxpool", "n1c16h55w55r3u2 maxpool", "n2c8h3w70r3u2p1 maxpool"};
+    "n2c3h9w9r3u2p1 maxpool",  "n2c5h8w8r2u2 maxpool",
+    "n1c3h13w13r3u2 maxpool",  "n1c4h13w10r3u2p1 maxpool ceil",
+    "n2c9h7w40r3u1p1 maxpool", "n1c17h6w6r2u2 maxpool",
+    "n1c2h9w9r3u2l2 maxpool",  "n2c3w31s3u2p1 maxpool",
+    "n1c3d5h6w7r2u2 maxpool",  "n2c4d6h5w9t3r2s3u2p1 maxpool ceil",
+    "n1c2h5w5r5 maxpool",      "n1c33h12w12r3u3 maxpool",
+    "n0c3h8w8r2u2 maxpool",    "n1c1h1w1r1 maxpool",
+    "n1c16h55w55r3u2 maxpool", "n2c8h3w70r3u2p1 maxpool"};
 
 int checks = 0, failures = 0;
 
@@ -86,6 +117,16 @@ class Guarded {
       }
     });
   }
+  // A few NaN and −inf among the values.
+  void scatter_specials(std::mt19937& random) {
+    dispatch(dtype_, [&]<class T>(T) {
+      for (int64_t i = 0; i < count_; ++i) {
+        const auto kind = random() % 16;
+        const T value = static_cast<T>(kind == 0 ? std::nanf("") : -INFINITY);
+        if (kind < 4) std::memcpy(bytes_.data() + (guard + i) * sizeof(T), &value, sizeof(T));
+      }
+    });
+  }
   void* data() { return bytes_.data() + guard * size_of(dtype_); }
   bool same(const Guarded& other) const { return bytes_ == other.bytes_; }
   bool guards_intact() const {
@@ -118,8 +159,9 @@ void check_conv(ConvProblem p, bool with_bias) {
       compute(tensors, in_pieces(pieces));
       return result;
     };
-    const Guarded expected =
-        run([&](const auto& tensors, const auto& parallel) { reference_conv(p, tensors, parallel); }, 1);
+    const Guarded expected = run(
+        [&](const auto& tensors, const auto& parallel) { reference_conv(p, tensors, parallel); },
+        1);
     for (const cpu::ConvCpuKernel& kernel : cpu::conv_cpu_kernel_table())
       for (const cpu::Isa isa : {cpu::Isa::scalar, cpu::Isa::avx2, cpu::Isa::avx512}) {
         if (!kernel.refuse(p, isa).empty()) continue;
@@ -149,6 +191,63 @@ void check_bias_grad(const ConvProblem& p) {
   if (!actual.same(expected)) fail(to_string(p) + ": bias gradient differs");
 }
 
+void check_pool(PoolProblem p, bool with_nan) {
+  std::mt19937 random(3);
+  Guarded input(p.dtype, p.input_elements()), output(p.dtype, p.output_elements());
+  input.fill(random, true);
+  if (with_nan) input.scatter_specials(random);
+  std::vector<int64_t> expected_indices(p.output_elements() + 2, -7);
+  p.direction = PoolDirection::forward;
+  const Guarded blank_output = output, blank_input(p.dtype, p.input_elements());
+  cpu::reference_pool(p, {input.data(), output.data(), expected_indices.data() + 1}, in_pieces(1));
+  const Guarded expected = output, source = input;
+
+  const auto each_kernel = [&](const auto& check) {
+    for (const cpu::PoolCpuKernel& kernel : cpu::pool_cpu_kernel_table())
+      for (const cpu::Isa isa : {cpu::Isa::scalar, cpu::Isa::avx2, cpu::Isa::avx512})
+        if (kernel.refuse(p, isa).empty()) {
+          ++checks;
+          check(kernel, isa,
+                to_string(p) + " " + to_string(p.direction) + " " + kernel.name + " " +
+                    to_string(isa) + (with_nan ? " nan" : ""));
+        }
+  };
+  each_kernel([&](const cpu::PoolCpuKernel& kernel, cpu::Isa isa, const std::string& what) {
+    for (const bool with_indices : {true, false}) {
+      std::vector<int64_t> indices(expected_indices.size(), -7);
+      output = blank_output;
+      kernel.run(p, {input.data(), output.data(), with_indices ? indices.data() + 1 : nullptr}, isa,
+                 in_pieces(5));
+      if (!output.same(expected)) fail(what + ": differs from the reference");
+      if (with_indices && indices != expected_indices) fail(what + ": indices differ");
+      if (!input.same(source)) fail(what + ": changed its input");
+    }
+  });
+
+  p.direction = PoolDirection::gather;
+  output = blank_output;
+  cpu::reference_pool(p, {input.data(), output.data(), expected_indices.data() + 1}, in_pieces(2));
+  if (std::count(expected_indices.begin(), expected_indices.end(), -1) == 0 &&
+      !output.same(expected))
+    fail(to_string(p) + ": gathering the maxima does not give the maxima");
+
+  // Two windows name positions outside their plane, which no kernel may touch.
+  p.direction = PoolDirection::backward;
+  output.fill(random, true);
+  if (expected_indices.size() > 4) {
+    expected_indices[1] = int64_t{1} << 40;
+    expected_indices[expected_indices.size() / 2] = -9;
+  }
+  input = blank_input;
+  cpu::reference_pool(p, {input.data(), output.data(), expected_indices.data() + 1}, in_pieces(1));
+  const Guarded expected_gradient = input;
+  each_kernel([&](const cpu::PoolCpuKernel& kernel, cpu::Isa isa, const std::string& what) {
+    input = blank_input;
+    kernel.run(p, {input.data(), output.data(), expected_indices.data() + 1}, isa, in_pieces(5));
+    if (!input.same(expected_gradient)) fail(what + ": differs from the reference");
+  });
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -166,7 +265,14 @@ int main(int argc, char** argv) {
     NamedProblem named = parse_problem(text);
     for (const DType dtype : {DType::float32, DType::float64, DType::float16, DType::bfloat16})
       for (const Layout layout : {Layout::nchw, Layout::nhwc}) {
-        if (named.is_pool || (argc == 1 && named.conv.flops() > 4e6)) continue;
+        if (named.is_pool) {
+          named.pool.dtype = dtype;
+          named.pool.layout = layout;
+          check_pool(named.pool, false);
+          check_pool(named.pool, true);
+          continue;
+        }
+        if ((argc == 1 && named.conv.flops() > 4e6)) continue;
         named.conv.dtype = dtype;
         named.conv.layout = layout;
         for (const ConvDirection direction :

@@ -10,25 +10,23 @@ namespace cnnkern::cpu::CNNKERN_CPU_ISA {
 template <class Body>
 inline void specialise(DType dtype, Layout layout, Body&& body) {
   dispatch(dtype, [&](auto zero) {
-    if (layout == Layout::nchw)
-      body(zero, std::integral_constant<Layout, Layout::nchw>());
-    else
-      body(zero, std::integral_constant<Layout, Layout::nhwc>());
+    if (layout == Layout::nchw) body(zero, std::integral_constant<Layout, Layout::nchw>());
+    else body(zero, std::integral_constant<Layout, Layout::nhwc>());
   });
 }
 
 inline void run_gather_gemm(const GatherConv& conv, const ParallelFor& parallel) {
-  specialise(conv.dtype, conv.layout, [&]<class T, Layout layout>(
-                                          T, std::integral_constant<Layout, layout>) {
-    ImplicitGemm<T, layout>(conv).run(parallel);
-  });
+  specialise(conv.dtype, conv.layout,
+             [&]<class T, Layout layout>(T, std::integral_constant<Layout, layout>) {
+               ImplicitGemm<T, layout>(conv).run(parallel);
+             });
 }
 
 inline void run_reduce_gemm(const ReduceConv& conv, const ParallelFor& parallel) {
-  specialise(conv.dtype, conv.layout, [&]<class T, Layout layout>(
-                                          T, std::integral_constant<Layout, layout>) {
-    ReduceGemm<T, layout>(conv).run(parallel);
-  });
+  specialise(conv.dtype, conv.layout,
+             [&]<class T, Layout layout>(T, std::integral_constant<Layout, layout>) {
+               ReduceGemm<T, layout>(conv).run(parallel);
+             });
 }
 
 const ConvKernels conv_kernels = {run_gather_gemm, run_reduce_gemm};

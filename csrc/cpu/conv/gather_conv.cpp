@@ -74,8 +74,8 @@ void for_each_gather(const ConvProblem& p, const ConvTensors& tensors,
     const std::vector<Tap> taps = combine(axes, in, filter);
     run({p.dtype, p.layout,
          make_gather(tensors.input, in, p.input, p.n, p.c_per_group(), axes, taps), p.groups,
-         p.k_per_group(), tensors.weight, group, filter.n, filter.c, tensors.bias, tensors.output, 0,
-         out});
+         p.k_per_group(), tensors.weight, group, filter.n, filter.c, tensors.bias, tensors.output,
+         0, out});
     return;
   }
   Strides dest = in;

@@ -26,7 +26,7 @@ struct Tap {
 struct Gather {
   const void* source = nullptr;
   Strides strides;
-  Extent3 extent;            // of the source; reads outside give zero
+  Extent3 extent;                    // of the source; reads outside give zero
   int64_t images = 0, channels = 0;  // channels of one group
   Extent3 grid, step;
   const Tap* taps = nullptr;

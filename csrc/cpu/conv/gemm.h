@@ -58,7 +58,8 @@ template <class A, class Finish>
 void multiply(int64_t depth, const Panels<A>& a, const Panels<A>& b, A* partial, bool first,
               bool last, Finish&& finish) {
   constexpr int64_t tile_size = tile_rows * tile_cols<A>;
-  const int64_t l2_panels = std::max<int64_t>(1, (192 << 10) / (depth_block * tile_rows * sizeof(A)));
+  const int64_t l2_panels =
+      std::max<int64_t>(1, (192 << 10) / (depth_block * tile_rows * sizeof(A)));
   for (int64_t begin = 0; begin < a.count; begin += l2_panels)
     for (int64_t j = 0; j < b.count; ++j)
       for (int64_t i = begin; i < std::min(begin + l2_panels, a.count); ++i) {
@@ -69,11 +70,11 @@ void multiply(int64_t depth, const Panels<A>& a, const Panels<A>& b, A* partial,
           for (int r = 0; r < tile_rows; ++r)
             for (int v = 0; v < 2; ++v)
               tile[r][v] += load<A>(kept + r * tile_cols<A> + v * lanes<A>);
-        if (last)
-          finish(i, j, tile);
+        if (last) finish(i, j, tile);
         else
           for (int r = 0; r < tile_rows; ++r)
-            for (int v = 0; v < 2; ++v) store<A>(kept + r * tile_cols<A> + v * lanes<A>, tile[r][v]);
+            for (int v = 0; v < 2; ++v)
+              store<A>(kept + r * tile_cols<A> + v * lanes<A>, tile[r][v]);
       }
 }
 
@@ -82,8 +83,8 @@ template <class A, class T>
 struct TileOutput {
   T* base;
   const int64_t *row_offset, *col_offset;
-  int64_t rows, cols;         // that exist
-  bool contiguous;            // col_offset counts up by one
+  int64_t rows, cols;            // that exist
+  bool contiguous;               // col_offset counts up by one
   const A *row_bias, *col_bias;  // or null; col_bias is as wide as the tile
 
   void store_tile(Tile<A>& tile) const {
@@ -117,10 +118,10 @@ inline void exchange(Vec<A> (&rows)[lanes<A>], std::index_sequence<lane...>) {
   for (int i = 0; i < size; ++i) {
     if (i & distance) continue;
     const Vec<A> upper = rows[i], lower = rows[i + distance];
-    rows[i] = __builtin_shufflevector(upper, lower,
-                                      (lane & distance ? size + lane - distance : lane)...);
-    rows[i + distance] = __builtin_shufflevector(
-        upper, lower, (lane & distance ? size + lane : lane + distance)...);
+    rows[i] =
+        __builtin_shufflevector(upper, lower, (lane & distance ? size + lane - distance : lane)...);
+    rows[i + distance] =
+        __builtin_shufflevector(upper, lower, (lane & distance ? size + lane : lane + distance)...);
   }
 }
 
@@ -135,6 +136,7 @@ inline void transpose_square(Vec<A> (&rows)[lanes<A>]) {
 template <int width, class A>
 void transpose(const A* from, int ld, int rows, int cols, A* to) {
   constexpr int size = lanes<A>;
+  if (cols > depth_block) __builtin_unreachable();  // blocks are no deeper: offsets fit in int
   int c = 0;
   for (; c + size <= cols; c += size)
 #pragma GCC unroll 8
@@ -146,15 +148,13 @@ void transpose(const A* from, int ld, int rows, int cols, A* to) {
       constexpr int rest = width % size;
       for (int i = 0; i < size; ++i) {
         A* const column = to + (c + i) * width + r;
-        if (rest == 0 || r + size <= width)
-          store<A>(column, square[i]);
-        else
-          __builtin_memcpy(column, &square[i], rest * sizeof(A));
+        if (rest == 0 || r + size <= width) store<A>(column, square[i]);
+        else __builtin_memcpy(column, &square[i], rest * sizeof(A));
       }
     }
   for (; c < cols; ++c) {
     A* const column = to + c * width;
-    for (int r = 0; r < width; ++r) column[r] = 0;
+    __builtin_memset(column, 0, width * sizeof(A));
     for (int r = 0; r < std::min(rows, width); ++r) column[r] = from[r * ld + c];
   }
 }

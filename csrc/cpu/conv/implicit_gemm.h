@@ -93,8 +93,7 @@ class ImplicitGemm {
     const int64_t first = panel % filter_panels_ * filter_width;
     const int64_t count = std::min<int64_t>(filter_width, conv_.filters - first);
     const T* const from = static_cast<const T*>(conv_.weight) +
-                          panel / filter_panels_ * conv_.weight_group +
-                          first * conv_.weight_filter;
+                          panel / filter_panels_ * conv_.weight_group + first * conv_.weight_filter;
     A* to = weights_.get() + panel * filter_width * depth_;
     for (int64_t t = 0; t < gather_.tap_count; ++t)
       for (int64_t c = 0; c < gather_.channels; ++c, to += filter_width) {
@@ -107,8 +106,8 @@ class ImplicitGemm {
   // Depth [begin, end) of the pixels, in panels; the lanes beyond the last pixel are zero.
   void pack_patches(int64_t group, int64_t first_pixel, int64_t last_pixel, int64_t begin,
                     int64_t end, Scratch& scratch) const {
-    const T* const source = static_cast<const T*>(gather_.source) +
-                            group * gather_.channels * gather_.strides.c;
+    const T* const source =
+        static_cast<const T*>(gather_.source) + group * gather_.channels * gather_.strides.c;
     A* to = scratch.patches.get();
     PixelCursor cursor(gather_, first_pixel);
     for (int64_t pixel = first_pixel; pixel < last_pixel; pixel += pixel_width) {
@@ -133,7 +132,8 @@ class ImplicitGemm {
     for (int64_t i = 0; i < pixels; ++i, cursor.advance())
       scratch.pixel_offset[i] = dest.at(cursor.n, 0, cursor.d, cursor.h, cursor.w);
 
-    const A* const bias = conv_.bias ? bias_.get() + group * filter_panels_ * filter_width : nullptr;
+    const A* const bias =
+        conv_.bias ? bias_.get() + group * filter_panels_ * filter_width : nullptr;
     T* const base = static_cast<T*>(conv_.dest) + conv_.dest_offset +
                     group * conv_.filters * conv_.dest_strides.c;
     const auto finish = [&](int64_t i, int64_t j, Tile<A>& tile) {
@@ -147,9 +147,9 @@ class ImplicitGemm {
       output.col_offset = nchw ? pixel_offset : filter_offset;
       output.rows = nchw ? conv_.filters - filter : pixels - pixel;
       output.cols = nchw ? pixels - pixel : conv_.filters - filter;
-      output.contiguous = !nchw || (output.cols >= pixel_width && dest.space.w == 1 &&
-                                    pixel_offset[pixel_width - 1] ==
-                                        pixel_offset[0] + pixel_width - 1);
+      output.contiguous =
+          !nchw || (output.cols >= pixel_width && dest.space.w == 1 &&
+                    pixel_offset[pixel_width - 1] == pixel_offset[0] + pixel_width - 1);
       output.row_bias = nchw && bias ? bias + filter : nullptr;
       output.col_bias = !nchw && bias ? bias + filter : nullptr;
       output.store_tile(tile);
@@ -162,8 +162,7 @@ class ImplicitGemm {
       const Panels<A> patches = {scratch.patches.get(), pixel_width * depth_block,
                                  ceil_div(pixels, pixel_width)};
       const Panels<A> weights = {
-          weights_.get() +
-              ((group * filter_panels_ + first_panel) * depth_ + begin) * filter_width,
+          weights_.get() + ((group * filter_panels_ + first_panel) * depth_ + begin) * filter_width,
           filter_width * depth_, last_panel - first_panel};
       multiply(end - begin, nchw ? weights : patches, nchw ? patches : weights,
                scratch.partial.get(), begin == 0, end == depth_, finish);

@@ -115,8 +115,8 @@ class PixelPanel {
 
   // A masked load for each run, or-ed together.
   void gather_runs(const A* source, int64_t channels, A* to) {
-    Mask<A> masks[max_runs][vectors];
-    const A* runs[max_runs];
+    Mask<A> masks[max_runs][vectors] = {};
+    const A* runs[max_runs] = {};
     for (int run = 0; run < runs_; ++run) {
       const int begin = run_begin_[run], end = run_begin_[run + 1];
       runs[run] = source + offset_[begin] - begin;
@@ -179,10 +179,8 @@ void gather_pixel(const Gather& gather, const T* source, const PixelCursor& at, 
     const bool inside = static_cast<uint64_t>(d + tap.d) < static_cast<uint64_t>(gather.extent.d) &&
                         static_cast<uint64_t>(h + tap.h) < static_cast<uint64_t>(gather.extent.h) &&
                         static_cast<uint64_t>(w + tap.w) < static_cast<uint64_t>(gather.extent.w);
-    if (inside)
-      copy<A>(source + tap.source + c, count, to);
-    else
-      __builtin_memset(to, 0, count * sizeof(A));
+    if (inside) copy<A>(source + tap.source + c, count, to);
+    else __builtin_memset(to, 0, count * sizeof(A));
     begin += count;
     to += count;
   }

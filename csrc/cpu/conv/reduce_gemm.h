@@ -39,8 +39,8 @@ class ReduceGemm {
                        j % conv.patches.channels * conv.weight_channel;
     const int64_t blocks = conv.groups * row_blocks_ * col_blocks_;
     const int64_t wanted = std::min(ceil_div(most_chunks, blocks), ceil_div(pixels_, least_chunk));
-    chunk_ = std::max<int64_t>(1, ceil_div(ceil_div(pixels_, std::max<int64_t>(wanted, 1)),
-                                           depth_block)) *
+    chunk_ = std::max<int64_t>(
+                 1, ceil_div(ceil_div(pixels_, std::max<int64_t>(wanted, 1)), depth_block)) *
              depth_block;
     chunks_ = std::max<int64_t>(1, ceil_div(pixels_, chunk_));
   }
@@ -50,8 +50,7 @@ class ReduceGemm {
     const int64_t blocks = conv_.groups * row_blocks_ * col_blocks_;
     if (chunks_ == 1) return run_tasks(blocks, parallel, [=](int64_t) { return weight; });
     Buffer<A> partial(chunks_ * weights_);
-    run_tasks(blocks, parallel,
-              [&](int64_t chunk) { return partial.get() + chunk * weights_; });
+    run_tasks(blocks, parallel, [&](int64_t chunk) { return partial.get() + chunk * weights_; });
     parallel(ceil_div(weights_, sum_block), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin * sum_block; i < std::min(end * sum_block, weights_); ++i) {
         A sum = partial[i];
@@ -94,19 +93,21 @@ class ReduceGemm {
   template <int width>
   int64_t pack(const Gather& gather, int64_t group, int64_t pixel, int64_t pixel_end, int64_t first,
                int64_t count, A* to, A* rows) const {
-    const T* const source = static_cast<const T*>(gather.source) +
-                            group * gather.channels * gather.strides.c;
+    const T* const source =
+        static_cast<const T*>(gather.source) + group * gather.channels * gather.strides.c;
     PixelCursor cursor(gather, pixel);
     const int64_t panel_size = width * depth_block;
     for (int64_t depth = 0;;) {
-      const auto pixels = static_cast<int>(std::min<int64_t>(cols_width, pixel_end - pixel - depth));
+      const auto pixels =
+          static_cast<int>(std::min<int64_t>(cols_width, pixel_end - pixel - depth));
       if (pixels <= 0) return depth;
       if constexpr (layout == Layout::nchw) {
         PixelPanel<A, cols_width> panel(gather, cursor, pixels);
         panel.gather_rows(source, first, first + count, rows);
         for (int64_t i = 0; i < count; i += width)
-          transpose<width, A>(rows + i * cols_width, cols_width, static_cast<int>(std::min<int64_t>(width, count - i)),
-                           cols_width, to + i / width * panel_size + depth * width);
+          transpose<width, A>(rows + i * cols_width, cols_width,
+                              static_cast<int>(std::min<int64_t>(width, count - i)), cols_width,
+                              to + i / width * panel_size + depth * width);
         depth += cols_width;
       } else {
         const int64_t rest = ceil_div(count, width) * width - count;
@@ -135,10 +136,8 @@ class ReduceGemm {
       output.rows = rows - i * tile_rows;
       output.cols = cols - j * cols_width;
       // In nchw the weight's order is not the columns' (tap, channel): both ends may fit by chance.
-      output.contiguous =
-          output.cols >= cols_width &&
-          output.col_offset[cols_width - 1] == output.col_offset[0] + cols_width - 1 &&
-          std::is_sorted(output.col_offset, output.col_offset + cols_width);
+      // (tap, channel) is the order of the weight unless channels lie apart.
+      output.contiguous = conv_.weight_channel == 1 || conv_.patches.channels == 1;
       output.row_bias = output.col_bias = nullptr;
       output.store_tile(tile);
     };

@@ -1,9 +1,38 @@
 #include "cpu/pool/pool_cpu.h"
 
+#include "cpu/pool/max_pool.h"
 #include "cpu/reference.h"
 
 namespace cnnkern::cpu {
 namespace {
+
+std::string refuse_forward(const PoolProblem& problem, const Isa&) {
+  if (problem.direction != PoolDirection::forward) return "it computes the forward direction only";
+  if (problem.input.volume() >= int64_t{1} << 31)
+    return "a plane has 2^31 elements or more, too many for a 32-bit position";
+  return {};
+}
+
+void run_forward(const PoolProblem& problem, const PoolTensors& tensors, Isa isa,
+                 const ParallelFor& parallel) {
+#if defined(__x86_64__)
+  if (isa == Isa::avx512) return avx512::max_pool_forward(problem, tensors, parallel);
+  if (isa == Isa::avx2) return avx2::max_pool_forward(problem, tensors, parallel);
+#endif
+  (void)isa;
+  scalar::max_pool_forward(problem, tensors, parallel);
+}
+
+std::string refuse_scatter(const PoolProblem& problem, const Isa&) {
+  if (problem.direction != PoolDirection::backward)
+    return "it computes the backward direction only";
+  return {};
+}
+
+void run_scatter(const PoolProblem& problem, const PoolTensors& tensors, Isa,
+                 const ParallelFor& parallel) {
+  max_pool_scatter(problem, tensors, parallel);
+}
 
 std::string refuse_nothing(const PoolProblem&, const Isa&) { return {}; }
 
@@ -16,6 +45,10 @@ void run_reference(const PoolProblem& problem, const PoolTensors& tensors, Isa,
 
 const std::vector<PoolCpuKernel>& pool_cpu_kernel_table() {
   static const std::vector<PoolCpuKernel> table = {
+      {"simd", "a vector of windows at a time: along w in nchw, channels in nhwc", refuse_forward,
+       run_forward},
+      {"scatter", "each window adds its gradient at the saved position of its own plane",
+       refuse_scatter, run_scatter},
       {"reference", "plain loops, one output element at a time", refuse_nothing, run_reference},
   };
   return table;

@@ -29,15 +29,14 @@ __global__ void __launch_bounds__(warps * 32)
   constexpr int block_channels = channels_last ? 32 : 1;
   const int lane = lane_index(), warp = warp_index();
   const int64_t channel = static_cast<int64_t>(blockIdx.x) * block_channels + lane % block_channels;
-  const int64_t pixels = images * y.volume();
+  const int64_t pixels = images * y.volume;
   const int step = channels_last ? warps : warps * 32;
   accumulator_t<T> sum = 0;
   if (channel < y.channels)
     for (int64_t pixel = channels_last ? warp : warp * 32 + lane; pixel < pixels; pixel += step) {
       const int64_t offset =
-          channels_last
-              ? pixel * y.channels + channel
-              : (pixel / y.volume() * y.channels + channel) * y.volume() + pixel % y.volume();
+          channels_last ? pixel * y.channels + channel
+                        : (pixel / y.volume * y.channels + channel) * y.volume + pixel % y.volume;
       sum += static_cast<accumulator_t<T>>(load_global_readonly<T>(grad_output + offset));
     }
   if constexpr (!channels_last) sum = warp_sum(full_warp, sum);
@@ -53,7 +52,7 @@ __global__ void __launch_bounds__(warps * 32)
 
 void launch_bias_grad(const ConvProblem& problem, const ConvTensors& tensors, cudaStream_t stream) {
   if (problem.k == 0) return;
-  const TensorShape y{problem.layout, problem.k, problem.output};
+  const TensorShape y(problem.layout, problem.k, problem.output);
   const dim3 block(warps * 32);
   dispatch(problem.dtype, [&](auto zero) {
     using T = decltype(zero);

@@ -76,8 +76,10 @@ std::string refuse_sizes(const ConvProblem& p, const GemmView& view) {
                     view.depth);
   for (int axis = 0; axis < 3; ++axis) {
     const int64_t extent = p.input[axis] + p.pad_begin[axis] + p.pad_end[axis];
-    if (extent >= limit_coordinate)
-      return sentence("keeps coordinates in 32 bits, but a padded axis has ", extent, " elements");
+    if (std::max({extent, p.stride[axis], p.dilation[axis]}) >= limit_coordinate)
+      return sentence("keeps coordinates in 32 bits, but an axis has ", extent,
+                      " elements with padding, stride ", p.stride[axis], " and dilation ",
+                      p.dilation[axis]);
   }
   return "";
 }

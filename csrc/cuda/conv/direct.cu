@@ -13,17 +13,18 @@ void launch_direct(const ConvPlan& plan, const ConvProblem& problem, const ConvT
   auto* weight = static_cast<T*>(tensors.weight);
   auto* output = static_cast<T*>(tensors.output);
   auto* bias = static_cast<const T*>(tensors.bias);
+  const DirectProblem direct(problem);
   switch (problem.direction) {
     case ConvDirection::fprop:
-      CNNKERN_LAUNCH((direct_fprop<T>), grid, block, 0, stream, problem, input, weight, bias,
+      CNNKERN_LAUNCH((direct_fprop<T>), grid, block, 0, stream, direct, input, weight, bias,
                      output);
       break;
     case ConvDirection::dgrad:
-      CNNKERN_LAUNCH((direct_dgrad<T>), grid, block, 0, stream, problem, output, weight, bias,
+      CNNKERN_LAUNCH((direct_dgrad<T>), grid, block, 0, stream, direct, output, weight, bias,
                      input);
       break;
     case ConvDirection::wgrad:
-      CNNKERN_LAUNCH((direct_wgrad<T>), grid, block, 0, stream, problem, output, input, weight);
+      CNNKERN_LAUNCH((direct_wgrad<T>), grid, block, 0, stream, direct, output, input, weight);
       break;
   }
 }

@@ -8,6 +8,8 @@
 // because every loop strides by the grid. No shared memory.
 #pragma once
 
+#include <algorithm>
+
 #include "cuda/indexing.cuh"
 #include "cuda/primitives/ldst.cuh"
 #include "cuda/primitives/warp.cuh"
@@ -16,17 +18,30 @@ namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 
 inline constexpr int direct_threads = 256;
 
-/// The three tensors of a convolution: input x, weight w, output y.
-struct DirectShapes {
+/// A problem as the kernels want it: input x, weight w, output y.
+struct DirectProblem {
+  int64_t n, c_per_group, k_per_group;
   TensorShape x, w, y;
-  int64_t c_per_group, k_per_group;
+  TensorShape windows;  // y's pixels alone
+  Extent3 stride, dilation, pad;
+  FastDivmod64 by_c_per_group, by_k_per_group, by_stride_d, by_stride_h, by_stride_w;
 
-  CNNKERN_HOST_DEVICE explicit DirectShapes(const ConvProblem& p)
-      : x{p.layout, p.c, p.input},
-        w{p.layout, p.c / p.groups, p.filter},
-        y{p.layout, p.k, p.output},
-        c_per_group(p.c / p.groups),
-        k_per_group(p.k / p.groups) {}
+  explicit DirectProblem(const ConvProblem& p)
+      : n(p.n),
+        c_per_group(p.c_per_group()),
+        k_per_group(p.k_per_group()),
+        x(p.layout, p.c, p.input),
+        w(p.layout, p.c_per_group(), p.filter),
+        y(p.layout, p.k, p.output),
+        windows(p.layout, 1, p.output),
+        stride(p.stride),
+        dilation(p.dilation),
+        pad(p.pad_begin),
+        by_c_per_group(w.by_channels),
+        by_k_per_group(std::max<int64_t>(p.k_per_group(), 1)),
+        by_stride_d(p.stride.d),
+        by_stride_h(p.stride.h),
+        by_stride_w(p.stride.w) {}
 };
 
 template <class T>
@@ -35,29 +50,28 @@ __device__ __forceinline__ accumulator_t<T> load_as_accumulator(const T* element
 }
 
 template <class T>
-__global__ void __launch_bounds__(direct_threads)
-    direct_fprop(ConvProblem p, const T* __restrict__ input, const T* __restrict__ weight,
+__global__ void __launch_bounds__(direct_threads, 2)
+    direct_fprop(DirectProblem p, const T* __restrict__ input, const T* __restrict__ weight,
                  const T* __restrict__ bias, T* __restrict__ output) {
-  const DirectShapes shapes(p);
-  const int64_t count = p.n * p.k * shapes.y.volume();
+  const int64_t count = p.n * p.y.image_stride;
   for (int64_t index = grid_thread(); index < count; index += grid_threads()) {
-    const Position at = shapes.y.position(index);
-    const int64_t first_c = at.c / shapes.k_per_group * shapes.c_per_group;
+    const Position at = p.y.position(index);
+    const int64_t first_c = p.by_k_per_group.divide(at.c) * p.c_per_group;
     accumulator_t<T> sum = bias ? load_as_accumulator(bias + at.c) : accumulator_t<T>(0);
-    for (int64_t t = 0; t < p.filter.d; ++t) {
-      const int64_t d = at.d * p.stride.d + t * p.dilation.d - p.pad_begin.d;
-      if (d < 0 || d >= p.input.d) continue;
-      for (int64_t r = 0; r < p.filter.h; ++r) {
-        const int64_t h = at.h * p.stride.h + r * p.dilation.h - p.pad_begin.h;
-        if (h < 0 || h >= p.input.h) continue;
-        for (int64_t s = 0; s < p.filter.w; ++s) {
-          const int64_t w = at.w * p.stride.w + s * p.dilation.w - p.pad_begin.w;
-          if (w < 0 || w >= p.input.w) continue;
-          const T* x = input + shapes.x.offset(at.n, first_c, d, h, w);
-          const T* f = weight + shapes.w.offset(at.c, 0, t, r, s);
-          for (int64_t c = 0; c < shapes.c_per_group; ++c)
-            sum = fma(load_as_accumulator(x + c * shapes.x.channel_stride()),
-                      load_as_accumulator(f + c * shapes.w.channel_stride()), sum);
+    for (int64_t t = 0; t < p.w.extent.d; ++t) {
+      const int64_t d = at.d * p.stride.d + t * p.dilation.d - p.pad.d;
+      if (d < 0 || d >= p.x.extent.d) continue;
+      for (int64_t r = 0; r < p.w.extent.h; ++r) {
+        const int64_t h = at.h * p.stride.h + r * p.dilation.h - p.pad.h;
+        if (h < 0 || h >= p.x.extent.h) continue;
+        for (int64_t s = 0; s < p.w.extent.w; ++s) {
+          const int64_t w = at.w * p.stride.w + s * p.dilation.w - p.pad.w;
+          if (w < 0 || w >= p.x.extent.w) continue;
+          const T* x = input + p.x.offset(at.n, first_c, d, h, w);
+          const T* f = weight + p.w.offset(at.c, 0, t, r, s);
+          for (int64_t c = 0; c < p.c_per_group; ++c)
+            sum = fma(load_as_accumulator(x + c * p.x.channel_stride),
+                      load_as_accumulator(f + c * p.w.channel_stride), sum);
         }
       }
     }
@@ -66,42 +80,41 @@ __global__ void __launch_bounds__(direct_threads)
 }
 
 /// The output coordinate that reads input coordinate `at` through tap `tap`, or -1.
-__device__ __forceinline__ int64_t reading_output(int64_t at, int64_t tap, int64_t stride,
+__device__ __forceinline__ int64_t reading_output(int64_t at, int64_t tap, FastDivmod64 stride,
                                                   int64_t dilation, int64_t pad, int64_t size) {
   const int64_t distance = at + pad - tap * dilation;
   if (distance < 0) return -1;
-  const int64_t out = distance / stride;
-  return out * stride == distance && out < size ? out : -1;
+  int64_t remainder;
+  const int64_t out = stride.divmod(distance, remainder);
+  return remainder == 0 && out < size ? out : -1;
 }
 
 template <class T>
-__global__ void __launch_bounds__(direct_threads)
-    direct_dgrad(ConvProblem p, const T* __restrict__ output, const T* __restrict__ weight,
+__global__ void __launch_bounds__(direct_threads, 2)
+    direct_dgrad(DirectProblem p, const T* __restrict__ output, const T* __restrict__ weight,
                  const T* __restrict__ bias, T* __restrict__ input) {
-  const DirectShapes shapes(p);
-  const int64_t count = p.n * p.c * shapes.x.volume();
+  const int64_t count = p.n * p.x.image_stride;
   for (int64_t index = grid_thread(); index < count; index += grid_threads()) {
-    const Position at = shapes.x.position(index);
-    const int64_t group = at.c / shapes.c_per_group, c = at.c - group * shapes.c_per_group;
-    const int64_t first_k = group * shapes.k_per_group;
-    const int64_t filter_elements = shapes.c_per_group * shapes.w.volume();
+    const Position at = p.x.position(index);
+    const int64_t group = p.by_c_per_group.divide(at.c), c = at.c - group * p.c_per_group;
+    const int64_t first_k = group * p.k_per_group;
+    const int64_t filter_elements = p.w.image_stride;
     accumulator_t<T> sum = bias ? load_as_accumulator(bias + at.c) : accumulator_t<T>(0);
-    for (int64_t t = 0; t < p.filter.d; ++t) {
-      const int64_t z =
-          reading_output(at.d, t, p.stride.d, p.dilation.d, p.pad_begin.d, p.output.d);
+    for (int64_t t = 0; t < p.w.extent.d; ++t) {
+      const int64_t z = reading_output(at.d, t, p.by_stride_d, p.dilation.d, p.pad.d, p.y.extent.d);
       if (z < 0) continue;
-      for (int64_t r = 0; r < p.filter.h; ++r) {
+      for (int64_t r = 0; r < p.w.extent.h; ++r) {
         const int64_t p_row =
-            reading_output(at.h, r, p.stride.h, p.dilation.h, p.pad_begin.h, p.output.h);
+            reading_output(at.h, r, p.by_stride_h, p.dilation.h, p.pad.h, p.y.extent.h);
         if (p_row < 0) continue;
-        for (int64_t s = 0; s < p.filter.w; ++s) {
+        for (int64_t s = 0; s < p.w.extent.w; ++s) {
           const int64_t q =
-              reading_output(at.w, s, p.stride.w, p.dilation.w, p.pad_begin.w, p.output.w);
+              reading_output(at.w, s, p.by_stride_w, p.dilation.w, p.pad.w, p.y.extent.w);
           if (q < 0) continue;
-          const T* y = output + shapes.y.offset(at.n, first_k, z, p_row, q);
-          const T* f = weight + shapes.w.offset(first_k, c, t, r, s);
-          for (int64_t k = 0; k < shapes.k_per_group; ++k)
-            sum = fma(load_as_accumulator(y + k * shapes.y.channel_stride()),
+          const T* y = output + p.y.offset(at.n, first_k, z, p_row, q);
+          const T* f = weight + p.w.offset(first_k, c, t, r, s);
+          for (int64_t k = 0; k < p.k_per_group; ++k)
+            sum = fma(load_as_accumulator(y + k * p.y.channel_stride),
                       load_as_accumulator(f + k * filter_elements), sum);
         }
       }
@@ -111,25 +124,25 @@ __global__ void __launch_bounds__(direct_threads)
 }
 
 template <class T>
-__global__ void __launch_bounds__(direct_threads)
-    direct_wgrad(ConvProblem p, const T* __restrict__ output, const T* __restrict__ input,
+__global__ void __launch_bounds__(direct_threads, 2)
+    direct_wgrad(DirectProblem p, const T* __restrict__ output, const T* __restrict__ input,
                  T* __restrict__ weight) {
-  const DirectShapes shapes(p);
-  const int64_t count = p.k * shapes.c_per_group * shapes.w.volume();
-  const int64_t pixels = p.n * shapes.y.volume();
+  const int64_t count = p.y.channels * p.w.image_stride;
+  const int64_t pixels = p.n * p.y.volume;
   const int lane = lane_index();
   for (int64_t index = grid_thread() / 32; index < count; index += grid_threads() / 32) {
-    const Position at = shapes.w.position(index);  // n is the filter k, (d, h, w) the tap (t, r, s)
-    const int64_t c = at.n / shapes.k_per_group * shapes.c_per_group + at.c;
+    const Position at = p.w.position(index);  // n is the filter k, (d, h, w) the tap (t, r, s)
+    const int64_t c = p.by_k_per_group.divide(at.n) * p.c_per_group + at.c;
     accumulator_t<T> sum = 0;
     for (int64_t pixel = lane; pixel < pixels; pixel += 32) {
-      const Position out = TensorShape{p.layout, 1, p.output}.position(pixel);
-      const int64_t d = out.d * p.stride.d + at.d * p.dilation.d - p.pad_begin.d;
-      const int64_t h = out.h * p.stride.h + at.h * p.dilation.h - p.pad_begin.h;
-      const int64_t w = out.w * p.stride.w + at.w * p.dilation.w - p.pad_begin.w;
-      if (d < 0 || d >= p.input.d || h < 0 || h >= p.input.h || w < 0 || w >= p.input.w) continue;
-      const T* x = input + shapes.x.offset(out.n, c, d, h, w);
-      const T* y = output + shapes.y.offset(out.n, at.n, out.d, out.h, out.w);
+      const Position out = p.windows.position(pixel);
+      const int64_t d = out.d * p.stride.d + at.d * p.dilation.d - p.pad.d;
+      const int64_t h = out.h * p.stride.h + at.h * p.dilation.h - p.pad.h;
+      const int64_t w = out.w * p.stride.w + at.w * p.dilation.w - p.pad.w;
+      if (d < 0 || d >= p.x.extent.d || h < 0 || h >= p.x.extent.h || w < 0 || w >= p.x.extent.w)
+        continue;
+      const T* x = input + p.x.offset(out.n, c, d, h, w);
+      const T* y = output + p.y.offset(out.n, at.n, out.d, out.h, out.w);
       sum = fma(load_as_accumulator(x), load_as_accumulator(y), sum);
     }
     sum = warp_sum(full_warp, sum);

@@ -34,11 +34,15 @@ template <class Operand, Major major, int vector, int tile_mn, int tile_k, int t
 class TileLoader {
   static constexpr bool along_k = major == Major::k;
   static constexpr int pitch = along_k ? tile_k + 4 : tile_mn;
-  static constexpr int line = (along_k ? tile_k : tile_mn) / vector;  // vectors of one shared row
+  // `line` neighbouring threads load neighbouring vectors of one shared row, at most a warp, so
+  // that the coordinate across is the same for all of them.
+  static constexpr int row_vectors = (along_k ? tile_k : tile_mn) / vector;
+  static constexpr int line = row_vectors < 32 ? row_vectors : 32;
   static constexpr int step = threads / line;  // shared rows between a thread's vectors
-  static constexpr int count = tile_mn * tile_k / vector / threads;
-  static_assert(threads % line == 0 && count >= 1);
-  static constexpr int rows = along_k ? count : 1, depths = along_k ? 1 : count;
+  // A thread's vectors: rows × depths.
+  static constexpr int rows = along_k ? tile_mn / step : row_vectors / line;
+  static constexpr int depths = along_k ? 1 : tile_k / step;
+  static_assert(rows * depths * vector * threads == tile_mn * tile_k);
 
   using Piece = Vector<float, vector>;
 
@@ -46,57 +50,64 @@ class TileLoader {
   /// first_mn: the tile's first row; k_begin: its first depth.
   __device__ __forceinline__ TileLoader(const Operand& operand, int first_mn, int k_begin)
       : operand_(operand),
-        first_(static_cast<int>(threadIdx.x) / line),
+        across_(static_cast<int>(threadIdx.x) / line),
         along_(static_cast<int>(threadIdx.x) % line * vector),
-        k_(k_begin + (along_k ? along_ : first_)) {
+        k_(k_begin + (along_k ? along_ : across_)) {
 #pragma unroll
     for (int i = 0; i < rows; ++i)
-      rows_[i] = operand.row(first_mn + (along_k ? first_ + i * step : along_));
+      rows_[i] =
+          operand.row(first_mn + (along_k ? across_ + i * step : along_ + i * line * vector));
   }
 
 #if CNNKERN_ARCH >= 800
   /// Starts copying the next tile.
   __device__ __forceinline__ void copy_async(float* tile) {
-    visit([&](int i, Access from) {
-      float* to = tile + (first_ + i * step) * pitch + along_;
-      if constexpr (vector == 4) cp_async_16(to, from.address, from.valid);
-      else cp_async_4(to, from.address, from.valid);
+    visit([&](int i, int j, Access from) {
+      if constexpr (vector == 4) cp_async_16(tile + place(i, j), from.address, from.valid);
+      else cp_async_4(tile + place(i, j), from.address, from.valid);
     });
   }
 #else
   /// Loads the next tile into registers.
   __device__ __forceinline__ void load() {
-    visit([&](int i, Access from) {
-      staged_[i] = from.valid ? load_global_readonly<Piece>(from.address) : Piece{};
+    visit([&](int i, int j, Access from) {
+      staged_[i][j] = from.valid ? load_global_readonly<Piece>(from.address) : Piece{};
     });
   }
 
   /// Stores the loaded tile.
   __device__ __forceinline__ void store(float* tile) const {
 #pragma unroll
-    for (int i = 0; i < count; ++i)
-      store_shared(tile + (first_ + i * step) * pitch + along_, staged_[i]);
+    for (int j = 0; j < depths; ++j)
+#pragma unroll
+      for (int i = 0; i < rows; ++i) store_shared(tile + place(i, j), staged_[i][j]);
   }
 #endif
 
  private:
-  // Calls body(i, access) for each of the thread's vectors of this tile; moves on to the next tile.
+  /// Where the vector of the thread's i-th row and j-th depth lies in the tile.
+  __device__ __forceinline__ int place(int i, int j) const {
+    return along_k ? (across_ + i * step) * pitch + along_
+                   : (across_ + j * step) * pitch + along_ + i * line * vector;
+  }
+
+  // Calls body(i, j, access) for each of the thread's vectors of this tile; moves on to the next.
   template <class Body>
   __device__ __forceinline__ void visit(Body&& body) {
 #pragma unroll
     for (int j = 0; j < depths; ++j) {
       const auto depth = operand_.depth(k_ + j * step);
 #pragma unroll
-      for (int i = 0; i < rows; ++i) body(i + j, operand_.access(rows_[i], depth));
+      for (int i = 0; i < rows; ++i) body(i, j, operand_.access(rows_[i], depth));
     }
     k_ += tile_k;
   }
 
   const Operand& operand_;
-  int first_, along_, k_;
+  int across_, along_, k_;
   decltype(operand_.row(0)) rows_[rows];
 #if CNNKERN_ARCH < 800
-  Piece staged_[count];
+  Piece staged_[rows][depths];
 #endif
 };
 

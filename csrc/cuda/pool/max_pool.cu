@@ -18,6 +18,22 @@ namespace {
 
 constexpr int threads = 256;
 
+/// A problem as the kernels want it: input x, output y.
+struct PoolGeometry {
+  int64_t n;
+  TensorShape x, y;
+  Extent3 window, stride, dilation, pad;
+
+  explicit PoolGeometry(const PoolProblem& p)
+      : n(p.n),
+        x(p.layout, p.c, p.input),
+        y(p.layout, p.c, p.output),
+        window(p.window),
+        stride(p.stride),
+        dilation(p.dilation),
+        pad(p.pad) {}
+};
+
 // Coordinates along one axis fit 32 bits (the plan sees to it); offsets in a tensor do not.
 __device__ __forceinline__ int narrow(int64_t value) { return static_cast<int>(value); }
 
@@ -40,19 +56,18 @@ __device__ __forceinline__ accumulator_t<T> load_as_accumulator(const T* element
 }
 
 template <class T>
-__global__ void __launch_bounds__(threads)
-    max_pool_forward(PoolProblem p, const T* __restrict__ input, T* __restrict__ output,
+__global__ void __launch_bounds__(threads, 4)
+    max_pool_forward(PoolGeometry p, const T* __restrict__ input, T* __restrict__ output,
                      int64_t* __restrict__ indices) {
-  const TensorShape x{p.layout, p.c, p.input}, y{p.layout, p.c, p.output};
-  const int64_t count = p.n * p.c * y.volume();
+  const int64_t count = p.n * p.y.image_stride;
   const int64_t i = grid_thread();
   if (i >= count) return;
-  const Position at = y.position(i);
+  const Position at = p.y.position(i);
   const int64_t d0 = at.d * p.stride.d - p.pad.d, h0 = at.h * p.stride.h - p.pad.h,
                 w0 = at.w * p.stride.w - p.pad.w;
-  const TapRange ts = taps_inside(d0, p.dilation.d, p.window.d, p.input.d);
-  const TapRange rs = taps_inside(h0, p.dilation.h, p.window.h, p.input.h);
-  const TapRange ss = taps_inside(w0, p.dilation.w, p.window.w, p.input.w);
+  const TapRange ts = taps_inside(d0, p.dilation.d, p.window.d, p.x.extent.d);
+  const TapRange rs = taps_inside(h0, p.dilation.h, p.window.h, p.x.extent.h);
+  const TapRange ss = taps_inside(w0, p.dilation.w, p.window.w, p.x.extent.w);
   accumulator_t<T> best = -INFINITY;
   int64_t best_index = -1;
   for (int t = ts.first; t < ts.end; ++t)
@@ -60,10 +75,10 @@ __global__ void __launch_bounds__(threads)
       for (int s = ss.first; s < ss.end; ++s) {
         const int64_t d = d0 + t * p.dilation.d, h = h0 + r * p.dilation.h,
                       w = w0 + s * p.dilation.w;
-        const auto value = load_as_accumulator(input + x.offset(at.n, at.c, d, h, w));
+        const auto value = load_as_accumulator(input + p.x.offset(at.n, at.c, d, h, w));
         if (value > best || value != value || best_index < 0) {  // NaN wins
           best = value;
-          best_index = (d * p.input.h + h) * p.input.w + w;
+          best_index = (d * p.x.extent.h + h) * p.x.extent.w + w;
         }
       }
   store_global(output + i, T(best));
@@ -83,26 +98,25 @@ __device__ __forceinline__ WindowRange windows_over(int64_t at, int64_t pad, int
 }
 
 template <class T>
-__global__ void __launch_bounds__(threads)
-    max_pool_backward(PoolProblem p, const T* __restrict__ grad_output,
+__global__ void __launch_bounds__(threads, 4)
+    max_pool_backward(PoolGeometry p, const T* __restrict__ grad_output,
                       const int64_t* __restrict__ indices, T* __restrict__ grad_input) {
-  const TensorShape x{p.layout, p.c, p.input}, y{p.layout, p.c, p.output};
-  const int64_t count = p.n * p.c * x.volume();
+  const int64_t count = p.n * p.x.image_stride;
   const int64_t i = grid_thread();
   if (i >= count) return;
-  const Position at = x.position(i);
-  const int64_t own_index = (at.d * p.input.h + at.h) * p.input.w + at.w;
+  const Position at = p.x.position(i);
+  const int64_t own_index = (at.d * p.x.extent.h + at.h) * p.x.extent.w + at.w;
   const WindowRange zs =
-      windows_over(at.d, p.pad.d, p.stride.d, (p.window.d - 1) * p.dilation.d + 1, p.output.d);
+      windows_over(at.d, p.pad.d, p.stride.d, (p.window.d - 1) * p.dilation.d + 1, p.y.extent.d);
   const WindowRange ps =
-      windows_over(at.h, p.pad.h, p.stride.h, (p.window.h - 1) * p.dilation.h + 1, p.output.h);
+      windows_over(at.h, p.pad.h, p.stride.h, (p.window.h - 1) * p.dilation.h + 1, p.y.extent.h);
   const WindowRange qs =
-      windows_over(at.w, p.pad.w, p.stride.w, (p.window.w - 1) * p.dilation.w + 1, p.output.w);
+      windows_over(at.w, p.pad.w, p.stride.w, (p.window.w - 1) * p.dilation.w + 1, p.y.extent.w);
   accumulator_t<T> sum = 0;
   for (int z = zs.first; z <= zs.last; ++z)
     for (int h = ps.first; h <= ps.last; ++h)
       for (int q = qs.first; q <= qs.last; ++q) {
-        const int64_t offset = y.offset(at.n, at.c, z, h, q);
+        const int64_t offset = p.y.offset(at.n, at.c, z, h, q);
         if (load_global_readonly<int64_t>(indices + offset) == own_index)
           sum += load_as_accumulator(grad_output + offset);
       }
@@ -110,19 +124,18 @@ __global__ void __launch_bounds__(threads)
 }
 
 template <class T>
-__global__ void __launch_bounds__(threads)
-    max_pool_gather(PoolProblem p, const T* __restrict__ input, const int64_t* __restrict__ indices,
-                    T* __restrict__ output) {
-  const TensorShape x{p.layout, p.c, p.input}, y{p.layout, p.c, p.output};
-  const int64_t count = p.n * p.c * y.volume();
+__global__ void __launch_bounds__(threads, 4)
+    max_pool_gather(PoolGeometry p, const T* __restrict__ input,
+                    const int64_t* __restrict__ indices, T* __restrict__ output) {
+  const int64_t count = p.n * p.y.image_stride;
   const int64_t i = grid_thread();
   if (i >= count) return;
-  const Position at = y.position(i);
+  const Position at = p.y.position(i);
   const int64_t index = load_global_readonly<int64_t>(indices + i);
-  const bool inside = index >= 0 && index < x.volume();
-  const int64_t plane = x.offset(at.n, at.c, 0, 0, 0);
+  const bool inside = index >= 0 && index < p.x.volume;
+  const int64_t plane = p.x.offset(at.n, at.c, 0, 0, 0);
   store_global(output + i, inside
-                               ? load_global_readonly<T>(input + plane + index * x.pixel_stride())
+                               ? load_global_readonly<T>(input + plane + index * p.x.pixel_stride)
                                : T(0.0f));
 }
 
@@ -132,21 +145,22 @@ void launch_pool(const PoolPlan& plan, const PoolProblem& problem, const PoolTen
                  cudaStream_t stream) {
   if (plan.grid[0] == 0) return;  // an empty result
   const dim3 grid(static_cast<unsigned>(plan.grid[0])), block(threads);
+  const PoolGeometry geometry(problem);
   dispatch(problem.dtype, [&](auto zero) {
     using T = decltype(zero);
     auto* input = static_cast<T*>(tensors.input);
     auto* output = static_cast<T*>(tensors.output);
     switch (problem.direction) {
       case PoolDirection::forward:
-        CNNKERN_LAUNCH((max_pool_forward<T>), grid, block, 0, stream, problem, input, output,
+        CNNKERN_LAUNCH((max_pool_forward<T>), grid, block, 0, stream, geometry, input, output,
                        tensors.indices);
         break;
       case PoolDirection::backward:
-        CNNKERN_LAUNCH((max_pool_backward<T>), grid, block, 0, stream, problem, output,
+        CNNKERN_LAUNCH((max_pool_backward<T>), grid, block, 0, stream, geometry, output,
                        tensors.indices, input);
         break;
       case PoolDirection::gather:
-        CNNKERN_LAUNCH((max_pool_gather<T>), grid, block, 0, stream, problem, input,
+        CNNKERN_LAUNCH((max_pool_gather<T>), grid, block, 0, stream, geometry, input,
                        tensors.indices, output);
         break;
     }

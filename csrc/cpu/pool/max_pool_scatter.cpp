@@ -1,0 +1,62 @@
+// Max pooling backward by scattering: every window adds its gradient where its maximum was.
+//
+// A task owns a block of channels of one image, so that no two threads write to the same plane and
+// the order of the sums is fixed. In nchw a block is one plane; in nhwc it is as many channels as
+// fill a cache line, so that lines are not shared either. float16 and bfloat16 are summed in a
+// float copy of the block.
+#include <algorithm>
+#include <vector>
+
+#include "cpu/pool/max_pool.h"
+#include "cpu/strides.h"
+
+namespace cnnkern::cpu {
+namespace {
+
+template <class T>
+void scatter(const PoolProblem& p, const PoolTensors& tensors, const ParallelFor& parallel) {
+  using A = accumulator_t<T>;
+  const Strides in = dense_strides(p.layout, p.c, p.input);
+  const Strides out = dense_strides(p.layout, p.c, p.output);
+  const int64_t block = p.layout == Layout::nchw ? 1 : 64 / static_cast<int64_t>(sizeof(T));
+  const int64_t blocks = (p.c + block - 1) / block;
+  const int64_t positions = p.input.volume(), windows = p.output.volume();
+  parallel(p.n * blocks, [&](int64_t begin, int64_t end) {
+    std::vector<A> copy(std::is_same_v<T, A> ? 0 : positions * block);
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t n = task / blocks, first = task % blocks * block;
+      const int64_t channels = std::min(block, p.c - first);
+      T* const to = static_cast<T*>(tensors.input) + n * in.n + first * in.c;
+      const int64_t offset = n * out.n + first * out.c;
+      const T* const gradient = static_cast<const T*>(tensors.output) + offset;
+      const int64_t* const index = tensors.indices + offset;
+
+      A* sums = copy.data();
+      int64_t step = block;  // from one position to the next
+      if constexpr (std::is_same_v<T, A>) {
+        sums = to;
+        step = in.space.w;
+      }
+      for (int64_t i = 0; i < positions; ++i) std::fill_n(sums + i * step, channels, A(0));
+      for (int64_t window = 0; window < windows; ++window)
+        for (int64_t c = 0; c < channels; ++c) {
+          const int64_t at = window * out.space.w + c, position = index[at];
+          if (position >= 0 && position < positions)
+            sums[position * step + c] += static_cast<A>(gradient[at]);
+        }
+      if constexpr (!std::is_same_v<T, A>)
+        for (int64_t i = 0; i < positions; ++i)
+          for (int64_t c = 0; c < channels; ++c)
+            to[i * in.space.w + c] = static_cast<T>(sums[i * step + c]);
+    }
+  });
+}
+
+}  // namespace
+
+void max_pool_scatter(const PoolProblem& problem, const PoolTensors& tensors,
+                      const ParallelFor& parallel) {
+  dispatch(problem.dtype, [&]<class T>(T) { scatter<T>(problem, tensors, parallel); });
+}
+
+}  // namespace cnnkern::cpu

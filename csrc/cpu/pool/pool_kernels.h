@@ -1,0 +1,209 @@
+// Max pooling forward with vectors; included by the translation unit of one instruction set only.
+//
+// nhwc: lanes are channels; each tap is one load for all of them. nchw: lanes are outputs along w;
+// where every tap of a vector of windows lies inside the row, stride 1 is one load a tap, stride 2
+// two loads and a shuffle, other strides read lane by lane; the windows at the borders are done one
+// at a time. Values are compared in the arithmetic type, beside their positions as integers as
+// wide. A task is a row of outputs of one image (nhwc) or of one channel (nchw).
+#pragma once
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "cpu/pool/max_pool.h"
+#include "cpu/simd.h"
+#include "cpu/strides.h"
+
+namespace cnnkern::cpu::CNNKERN_CPU_ISA {
+
+inline int64_t first_tap(int64_t start,
+                         int64_t dilation) {  // the first with start + tap·dilation >= 0
+  return start >= 0 ? 0 : (-start + dilation - 1) / dilation;
+}
+inline int64_t end_tap(int64_t start, int64_t dilation, int64_t taps, int64_t size) {
+  return start >= size ? 0 : std::min(taps, (size - 1 - start) / dilation + 1);
+}
+
+template <class T>
+class MaxPoolForward {
+  using A = accumulator_t<T>;
+  using Index = std::conditional_t<sizeof(A) == 4, int32_t, int64_t>;
+
+  // The maximum so far of a vector of windows, and where it was found.
+  struct Best {
+    Vec<A> value;
+    Mask<A> index;
+
+    void take(Vec<A> v, Mask<A> at) {
+      const Mask<A> better = (v > value) | (v != v);
+      value = better ? v : value;
+      index = better ? at : index;
+    }
+  };
+
+ public:
+  MaxPoolForward(const PoolProblem& problem, const PoolTensors& tensors)
+      : p(problem),
+        input_(static_cast<const T*>(tensors.input)),
+        output_(static_cast<T*>(tensors.output)),
+        indices_(tensors.indices),
+        in_(dense_strides(p.layout, p.c, p.input)),
+        out_(dense_strides(p.layout, p.c, p.output)) {}
+
+  void run(const ParallelFor& parallel) const {
+    const bool nhwc = p.layout == Layout::nhwc;
+    const int64_t channels = nhwc ? 1 : p.c, rows = p.output.d * p.output.h;
+    parallel(p.n * channels * rows, [&](int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; ++task) {
+        const int64_t plane = task / rows, z = task % rows / p.output.h, y = task % p.output.h;
+        const int64_t n = plane / channels, c = plane % channels;
+        Row row;
+        row.input = input_ + n * in_.n + c * in_.c;
+        row.output = out_.at(n, c, z, y, 0);
+        row.d = z * p.stride.d - p.pad.d;
+        row.h = y * p.stride.h - p.pad.h;
+        row.t0 = first_tap(row.d, p.dilation.d);
+        row.t1 = end_tap(row.d, p.dilation.d, p.window.d, p.input.d);
+        row.r0 = first_tap(row.h, p.dilation.h);
+        row.r1 = end_tap(row.h, p.dilation.h, p.window.h, p.input.h);
+        if (nhwc)
+          for (int64_t x = 0; x < p.output.w; ++x) pool_channels(row, x);
+        else pool_row(row);
+      }
+    });
+  }
+
+ private:
+  // One row of windows: its corner along d and h, and the taps [t0, t1) × [r0, r1) inside.
+  struct Row {
+    const T* input;
+    int64_t output, d, h, t0, t1, r0, r1;
+  };
+
+  // body(input row, its flat position) for each row of taps.
+  template <class Body>
+  void for_each_tap_row(const Row& row, Body&& body) const {
+    for (int64_t t = row.t0; t < row.t1; ++t)
+      for (int64_t r = row.r0; r < row.r1; ++r) {
+        const int64_t d = row.d + t * p.dilation.d, h = row.h + r * p.dilation.h;
+        body(row.input + d * in_.space.d + h * in_.space.h, (d * p.input.h + h) * p.input.w);
+      }
+  }
+
+  void store_best(int64_t at, const Best& best, int64_t count) const {
+    if (count == lanes<A>) store<A>(output_ + at, best.value);
+    else store_partial<A>(output_ + at, best.value, count);
+    if (indices_)
+      for (int64_t i = 0; i < count; ++i) indices_[at + i] = best.index[i];
+  }
+
+  void pool_channels(const Row& row, int64_t x) const {
+    const int64_t w = x * p.stride.w - p.pad.w, s0 = first_tap(w, p.dilation.w);
+    const int64_t s1 = end_tap(w, p.dilation.w, p.window.w, p.input.w);
+    for (int64_t c = 0; c < p.c; c += lanes<A>) {
+      const int64_t count = std::min<int64_t>(lanes<A>, p.c - c);
+      Best best = start();
+      bool first = true;
+      for_each_tap_row(row, [&](const T* from, int64_t flat) {
+        for (int64_t s = s0; s < s1; ++s) {
+          const int64_t at = w + s * p.dilation.w;
+          const T* const taps = from + at * in_.space.w + c;
+          const Vec<A> value = count == lanes<A> ? load<A>(taps) : load_partial<A>(taps, count);
+          const Mask<A> index = static_cast<Index>(flat + at) - Mask<A>{};
+          if (first) best = {value, index};
+          else best.take(value, index);
+          first = false;
+        }
+      });
+      store_best(row.output + x * out_.space.w + c, best, count);
+    }
+  }
+
+  static Best start() {
+    return {broadcast<A>(-std::numeric_limits<A>::infinity()), Mask<A>{} - Index(1)};
+  }
+
+  void pool_row(const Row& row) const {
+    // Windows [inner, outer) have all their taps inside along w.
+    const int64_t reach = p.input.w + p.pad.w - p.footprint(2);
+    const int64_t inner = std::min((p.pad.w + p.stride.w - 1) / p.stride.w, p.output.w);
+    const int64_t outer = reach < 0 ? inner : std::clamp(reach / p.stride.w + 1, inner, p.output.w);
+    if (outer - inner < lanes<A>) return pool_singles(row, 0, p.output.w);
+    pool_singles(row, 0, inner);
+    if (p.stride.w == 1) pool_vectors<1>(row, inner, outer);
+    else if (p.stride.w == 2) pool_vectors<2>(row, inner, outer);
+    else pool_vectors<0>(row, inner, outer);
+    pool_singles(row, outer, p.output.w);
+  }
+
+  // A vector of elements `stride` apart, nothing read between the last and the next vector.
+  template <int stride, size_t... lane>
+  Vec<A> load_strided(const T* from, std::index_sequence<lane...>) const {
+    if constexpr (stride == 1) {
+      return load<A>(from);
+    } else if constexpr (stride == 2) {  // the second vector begins at an odd element
+      return __builtin_shufflevector(load<A>(from), load<A>(from + lanes<A> - 1),
+                                     (2 * lane < lanes<A> ? 2 * lane : 2 * lane + 1)...);
+    } else {
+      return Vec<A>{static_cast<A>(from[lane * p.stride.w])...};
+    }
+  }
+
+  // The last vector moves back to end with the row; what it does twice comes out the same.
+  template <int stride>
+  void pool_vectors(const Row& row, int64_t inner, int64_t outer) const {
+    constexpr auto sequence = std::make_index_sequence<lanes<A>>();
+    Mask<A> steps;
+    for (int i = 0; i < lanes<A>; ++i) steps[i] = static_cast<Index>(i * p.stride.w);
+    for (int64_t next = inner; next < outer; next += lanes<A>) {
+      const int64_t x = std::min(next, outer - lanes<A>), w = x * p.stride.w - p.pad.w;
+      Best best = start();
+      bool first = true;
+      for_each_tap_row(row, [&](const T* from, int64_t flat) {
+        for (int64_t s = 0; s < p.window.w; ++s) {
+          const int64_t at = w + s * p.dilation.w;
+          const Vec<A> value = load_strided<stride>(from + at, sequence);
+          const Mask<A> index = static_cast<Index>(flat + at) + steps;
+          if (first) best = {value, index};
+          else best.take(value, index);
+          first = false;
+        }
+      });
+      store_best(row.output + x, best, lanes<A>);
+    }
+  }
+
+  void pool_singles(const Row& row, int64_t begin, int64_t end) const {
+    for (int64_t x = begin; x < end; ++x) {
+      const int64_t w = x * p.stride.w - p.pad.w, s0 = first_tap(w, p.dilation.w);
+      const int64_t s1 = end_tap(w, p.dilation.w, p.window.w, p.input.w);
+      A best = -std::numeric_limits<A>::infinity();
+      int64_t best_index = -1;
+      for_each_tap_row(row, [&](const T* from, int64_t flat) {
+        for (int64_t s = s0; s < s1; ++s) {
+          const int64_t at = w + s * p.dilation.w;
+          const auto value = static_cast<A>(from[at]);
+          if (best_index >= 0 && !(value > best) && value == value) continue;
+          best = value;
+          best_index = flat + at;
+        }
+      });
+      output_[row.output + x] = static_cast<T>(best);
+      if (indices_) indices_[row.output + x] = best_index;
+    }
+  }
+
+  const PoolProblem& p;
+  const T* input_;
+  T* output_;
+  int64_t* indices_;
+  Strides in_, out_;
+};
+
+void max_pool_forward(const PoolProblem& problem, const PoolTensors& tensors,
+                      const ParallelFor& parallel) {
+  dispatch(problem.dtype, [&]<class T>(T) { MaxPoolForward<T>(problem, tensors).run(parallel); });
+}
+
+}  // namespace cnnkern::cpu::CNNKERN_CPU_ISA
