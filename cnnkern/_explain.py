@@ -23,7 +23,7 @@ _PRECISION = {
 
 @functools.cache
 def build_info() -> dict[str, Any]:
-    """What the build recorded: compilers, architectures, each CUDA kernel's registers and spills."""
+    """What the build recorded: compilers, architectures, each CUDA kernel's resources."""
     path = Path(__file__).with_name("_build_info.json")
     return dict(json.loads(path.read_text())) if path.is_file() else {}
 

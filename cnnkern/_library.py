@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+_AUTOCAST_DEVICES = ("cpu", "cuda")
 _AUTOCAST_KEYS = ("AutocastCPU", "AutocastCUDA")
 _registered: dict[str, torch.library.Library] = {}
 
@@ -19,6 +20,7 @@ def autocast(tensors: Sequence[Any]) -> list[Any]:
             isinstance(tensor, torch.Tensor)
             and tensor.is_floating_point()
             and tensor.dtype != torch.float64
+            and tensor.device.type in _AUTOCAST_DEVICES
             and torch.is_autocast_enabled(tensor.device.type)
         ):
             tensor = tensor.to(torch.get_autocast_dtype(tensor.device.type))

@@ -6,6 +6,7 @@ axis (begin, end) in the padding.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 Ints = Sequence[int]
+_LONGEST, _LARGEST = 2**40, 2**62  # elements along one axis, elements of a tensor
 
 
 def _require(condition: Any, message: str) -> None:
@@ -38,13 +40,21 @@ def _windows(size: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: In
     )
     _require(
         all(value > 0 for value in dilation),
-        f"conv: non-positive dilation is not supported: dilation is {_joined(dilation)}; "
+        f"conv: dilation should be greater than zero: dilation is {_joined(dilation)}; "
         "use 1 for a dense filter",
     )
     _require(
         all(value > 0 for value in kernel),
         "conv: weight should have at least one element along each spatial dimension: kernel is "
         f"{_joined(kernel)}",
+    )
+    _require(
+        all(
+            value < _LONGEST
+            for values in (size, kernel, stride, padding, dilation)
+            for value in values
+        ),
+        "conv: integer overflow: kernel size, dilation, stride and padding must stay below 2^40",
     )
     padded = [i + b + e for i, b, e in zip(size, begin, end)]
     footprint = [(k - 1) * d + 1 for k, d in zip(kernel, dilation)]
@@ -68,6 +78,16 @@ def _check_types(x: Tensor, x_name: str, other: Tensor, name: str) -> None:
         f"conv: Expected all tensors to be on the same device, but {x_name} and {name} are on "
         "different ones; move one of them",
     )
+
+
+def _check_volume(*sizes: int) -> None:
+    """Symbolic sizes are those of tensors that exist."""
+    if all(isinstance(size, int) for size in sizes):
+        _require(
+            math.prod(sizes) < _LARGEST,
+            "conv: integer overflow: a tensor of this convolution would have 2^62 elements or "
+            "more; use smaller sizes or less padding",
+        )
 
 
 def _check_bias(x: Tensor, w: Tensor, bias: Tensor | None, channels: int) -> None:
@@ -111,13 +131,16 @@ def conv_output(
         f"{list(x.shape)} to have {w.shape[1] * groups} channels, but got {x.shape[1]} channels "
         "instead",
     )
+    wanted = "at least" if w.shape[0] < groups else "divisible by"
     _require(
         w.shape[0] >= groups and w.shape[0] % groups == 0,
-        f"conv: Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, "
+        f"conv: Given groups={groups}, expected weight to be {wanted} {groups} at dimension 0, "
         f"but got weight of size {list(w.shape)} instead",
     )
     _check_bias(x, w, bias, w.shape[0])
-    return _windows(x.shape[2:], w.shape[2:], stride, padding, dilation)
+    output = _windows(x.shape[2:], w.shape[2:], stride, padding, dilation)
+    _check_volume(x.shape[0], w.shape[0], *output)
+    return output
 
 
 def _check_grad(dy: Tensor, channels: int, n: int, output: Ints) -> None:
@@ -147,6 +170,7 @@ def check_input_grad(
     )
     _check_bias(dy, w, bias, w.shape[1] * groups)
     output = _windows(size, w.shape[2:], stride, padding, dilation)
+    _check_volume(dy.shape[0], w.shape[1] * groups, *size)
     _check_grad(dy, w.shape[0], dy.shape[0], output)
 
 

@@ -149,16 +149,17 @@ def bench(
     name = net or "problems"
     benchmark.append_rows(out / f"{name}.csv", rows)
     picture = benchmark.draw_ratios([rows], out / f"{name}.png")
-    console.print(f"rows added to {out / name}.csv, picture in {picture}", highlight=False)
+    text = f"rows added to {out / name}.csv, picture in {picture}"
+    console.print(text, highlight=False, soft_wrap=True)
 
 
 @app.command()
 def train(
     model: Annotated[str, typer.Option(help="The network to train.")] = "lenet5",
     data: Data = None,
-    epochs: Epochs = 15,
+    epochs: Epochs = 12,
     batch_size: BatchSize = 32,
-    lr: LearningRate = 0.02,
+    lr: LearningRate = 0.01,
     seed: Seed = 0,
     checkpoint: CheckpointFile = None,
     resume: ResumeFile = None,

@@ -71,7 +71,7 @@ def _replacements() -> dict[Any, Callable[..., Any]]:
 REPLACEMENTS = _replacements()
 
 
-class enabled(TorchFunctionMode):  # noqa: N801 (reads as a statement: with enabled():)
+class enabled(TorchFunctionMode):
     """Inside, torch's convolutions and max poolings run on cnnkern's kernels.
 
     Serves ``conv1d/2d/3d``, ``conv_transpose1d/2d/3d``, ``max_pool1d/2d/3d`` and
@@ -150,7 +150,7 @@ def _with_base(parametrized: type, base: type) -> type:
 
 
 @functools.cache
-def _running_enabled(cls: type[torch.nn.Module]) -> type[torch.nn.Module]:
+def _running_enabled(cls: Any) -> Any:
     """A subclass of a user's layer that calls the user's forward inside ``enabled()``."""
     if hasattr(cls, "_cnnkern_of"):
         return cls
@@ -174,6 +174,6 @@ def _running_enabled(cls: type[torch.nn.Module]) -> type[torch.nn.Module]:
     return type(cls)(cls.__name__, (cls,), body)
 
 
-def _rebuild(cls: type[torch.nn.Module]) -> torch.nn.Module:
+def _rebuild(cls: Any) -> Any:
     converted = _running_enabled(cls)
     return converted.__new__(converted)

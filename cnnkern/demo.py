@@ -15,7 +15,7 @@ from cnnkern.data import load_digits
 from cnnkern.models import LeNet5
 from cnnkern.train import Settings, Trainer, fit
 
-EPOCHS = 15
+EPOCHS = 12
 
 
 def run(folder: Path, console: Console) -> None:

@@ -17,6 +17,7 @@ from cnnkern.backends import operators_for
 
 IntOrInts = int | Sequence[int]
 Padding = str | int | Sequence[int] | Sequence[Sequence[int]]
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 __all__ = [
     "conv1d",
@@ -39,6 +40,29 @@ def _check_tensor(op: str, name: str, position: int, value: Any) -> None:
         )
 
 
+def _check_input(op: str, input: Any) -> None:
+    _check_tensor(op, "input", 1, input)
+    if input.dtype not in DTYPES:
+        raise RuntimeError(
+            f"{op}: input has dtype {str(input.dtype)[6:]}, but float32, float64, float16 or "
+            "bfloat16 is expected; convert it with .to()"
+        )
+
+
+def _check_convolution(op: str, input: Any, weight: Any, bias: Any, groups: Any) -> None:
+    _check_input(op, input)
+    _check_tensor(op, "weight", 2, weight)
+    if bias is not None:
+        _check_tensor(op, "bias", 3, bias)
+    if isinstance(groups, bool) or not isinstance(groups, int | torch.SymInt):
+        raise TypeError(f"{op}(): argument 'groups' must be int, not {type(groups).__name__}")
+
+
+def _check_range(op: str, name: str, values: Sequence[Any]) -> None:
+    if any(isinstance(value, int) and abs(value) >= 2**62 for value in values):
+        raise RuntimeError(f"{op}: integer overflow: {name} is {list(values)}; use smaller values")
+
+
 def _expand(op: str, name: str, value: Any, dims: int) -> tuple[int, ...]:
     """One int per spatial dimension, from one int or a sequence of them."""
     values = (value,) if isinstance(value, int | torch.SymInt) else value
@@ -52,6 +76,7 @@ def _expand(op: str, name: str, value: Any, dims: int) -> tuple[int, ...]:
                 f"{op}(): argument '{name}' must be tuple of ints, but found an element of type "
                 f"{type(entry).__name__}"
             )
+    _check_range(op, name, values)
     if len(values) == 1:
         return tuple(values) * dims
     if len(values) != dims:
@@ -103,10 +128,7 @@ def _convolution(
     op: str, dims: int, input: Tensor, weight: Tensor, bias: Tensor | None, stride: IntOrInts,
     padding: Padding, dilation: IntOrInts, groups: int,
 ) -> Tensor:  # fmt: skip
-    _check_tensor(op, "input", 1, input)
-    _check_tensor(op, "weight", 2, weight)
-    if bias is not None:
-        _check_tensor(op, "bias", 3, bias)
+    _check_convolution(op, input, weight, bias, groups)
     input, has_batch = _batched(op, input, dims)
     steps, spread = _expand(op, "stride", stride, dims), _expand(op, "dilation", dilation, dims)
     begins_ends = sides(op, padding, dims, weight.shape[2:], steps, spread)
@@ -165,10 +187,7 @@ def _transposed(
     op: str, dims: int, input: Tensor, weight: Tensor, bias: Tensor | None, stride: IntOrInts,
     padding: IntOrInts, output_padding: IntOrInts, groups: int, dilation: IntOrInts,
 ) -> Tensor:  # fmt: skip
-    _check_tensor(op, "input", 1, input)
-    _check_tensor(op, "weight", 2, weight)
-    if bias is not None:
-        _check_tensor(op, "bias", 3, bias)
+    _check_convolution(op, input, weight, bias, groups)
     input, has_batch = _batched(op, input, dims)
     steps, spread = _expand(op, "stride", stride, dims), _expand(op, "dilation", dilation, dims)
     pads = _expand(op, "padding", padding, dims)
@@ -186,6 +205,7 @@ def _transposed(
         (i - 1) * s - 2 * p + d * (k - 1) + e + 1
         for i, k, s, p, d, e in zip(input.shape[2:], weight.shape[2:], steps, pads, spread, extra)
     ]
+    _check_range(op, "the output's size", size)
     if any(value <= 0 for value in size):
         raise RuntimeError(
             f"{op}: Given input size per channel: {list(input.shape[2:])}. Calculated output size "
@@ -273,7 +293,7 @@ def _max_pool(
     op: str, dims: int, input: Tensor, kernel_size: IntOrInts, stride: IntOrInts | None,
     padding: IntOrInts, dilation: IntOrInts, ceil_mode: bool, return_indices: bool,
 ) -> Any:  # fmt: skip
-    _check_tensor(op, "input", 1, input)
+    _check_input(op, input)
     input, has_batch = _batched(op, input, dims)
     window = _expand(op, "kernel_size", kernel_size, dims)
     no_stride = stride is None or (isinstance(stride, Sequence) and len(stride) == 0)

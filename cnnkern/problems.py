@@ -215,7 +215,7 @@ def of_layer(layer: torch.nn.Module, input: Tensor, direction: str = "fprop") ->
         padding = 0
     text = _sizes(tuple(shape), kernel, module.out_channels) + groups + window
     sides = functional.sides("conv", padding, dims, kernel, stride, dilation)
-    keys = "pf pk pt pb pl pr".split()[-2 * dims :]
+    keys = ["pf", "pk", "pt", "pb", "pl", "pr"][-2 * dims :]
     text += "".join(f"{key}{value}" for key, value in zip(keys, sides) if value)
     return _canonical(f"{text}{options}" + (f" {direction}" if direction != "fprop" else ""))
 

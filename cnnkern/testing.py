@@ -116,7 +116,7 @@ def assert_close_to_float64(
 
 
 def assert_equal(actual: Tensor, expected: Any, label: str = "") -> None:
-    """Bit for bit: same shape, same dtype after rounding, NaN equal to NaN; says where they differ."""
+    """Asserts shape and values, bit for bit after rounding to the dtype; NaN equals NaN."""
     wanted = torch.as_tensor(expected).to(actual.dtype)
     assert actual.shape == wanted.shape, f"{label}: shape {actual.shape}, expected {wanted.shape}"
     same = (actual == wanted) | (actual.isnan() & wanted.isnan())

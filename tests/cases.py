@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import reference
 import torch
+
 from cnnkern import _C, backends, problems, testing
 from cnnkern.problems import Problem
 
@@ -137,7 +138,9 @@ def pool_indices(problem: Problem) -> torch.Tensor:
 def prepared(problem: Problem, values: list[torch.Tensor]) -> list[torch.Tensor]:
     """In the problem's dtype and layout; indices stay int64."""
     return [
-        problem.tensor(value) if value.is_floating_point() else problem.tensor(value).to(torch.int64)
+        problem.tensor(value)
+        if value.is_floating_point()
+        else problem.tensor(value).to(torch.int64)
         for value in values
     ]
 
@@ -155,7 +158,7 @@ def expected(problem: Problem, values: list[torch.Tensor]) -> np.ndarray:
     return result
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def exact_reference(text: str) -> np.ndarray:
     problem = Problem.parse(text)
     return expected(problem, operands(problem))

@@ -1,4 +1,4 @@
-"""What all tests share: the problem line that repeats a failure, and warnings turned into errors."""
+"""What all tests share: a fixed seed, and the problem line that repeats a failure."""
 
 import sys
 from pathlib import Path

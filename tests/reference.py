@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+
 from cnnkern.problems import Problem
 
 
@@ -16,9 +17,14 @@ def _padded(x: np.ndarray, problem: Problem, fill: float = 0.0) -> np.ndarray:
 def _taps(problem: Problem):
     """Each tap of the window, and the slices of the padded input that it reads."""
     for tap in itertools.product(*map(range, problem.kernel)):
-        yield tap, tuple(
-            slice(at * gap, at * gap + (count - 1) * step + 1, step)
-            for at, gap, count, step in zip(tap, problem.dilation, problem.output, problem.stride)
+        yield (
+            tap,
+            tuple(
+                slice(at * gap, at * gap + (count - 1) * step + 1, step)
+                for at, gap, count, step in zip(
+                    tap, problem.dilation, problem.output, problem.stride
+                )
+            ),
         )
 
 

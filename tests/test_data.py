@@ -50,7 +50,7 @@ def test_digits_are_32x32_and_normalised_by_the_training_set(digits: Dataset) ->
     assert abs(images.mean().item()) < 1e-4
     assert abs(images.std(correction=0).item() - 1) < 1e-4
     pixels = digits.pixels(digits.test_images)
-    assert -1e-5 < pixels.min() and pixels.max() < 1 + 1e-5
+    assert pixels.min() > -1e-5 and pixels.max() < 1 + 1e-5
     assert pixels[:, :, :2].abs().max() < 1e-5, "the border of two pixels is black"
 
 
@@ -125,7 +125,7 @@ def test_damaged_gzip_is_named(tmp_path: Path) -> None:
 def test_missing_and_mismatched_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no such file or folder"):
         load_idx(tmp_path / "absent")
-    with pytest.raises(ValueError, match="train-images-idx3-ubyte .* is missing"):
+    with pytest.raises(ValueError, match=r"train-images-idx3-ubyte .* is missing"):
         load_idx(tmp_path)
     write_idx_set(tmp_path)
     labels = tmp_path / "t10k-labels-idx1-ubyte"
@@ -133,5 +133,5 @@ def test_missing_and_mismatched_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="12 images, but 11 labels"):
         load_idx(tmp_path)
     labels.unlink()
-    with pytest.raises(ValueError, match="t10k-labels-idx1-ubyte .* is missing"):
+    with pytest.raises(ValueError, match=r"t10k-labels-idx1-ubyte .* is missing"):
         load_idx(tmp_path)

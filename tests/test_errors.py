@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 
-import cnnkern
 import pytest
 import torch
+
+import cnnkern
 from cnnkern import functional as ours
 
 F = torch.nn.functional
@@ -43,12 +44,12 @@ TABLE = [
     Bad("conv2d", [X, (4, 4, 7, 3)], "Kernel size can't be greater than actual input size"),
     Bad("conv2d", [X, W, 3], "expected bias to be 1-dimensional with 4 elements"),
     Bad("conv2d", [X, W, (4, 1)], "expected bias to be 1-dimensional with 4 elements"),
-    Bad("conv2d", [X, (W, DOUBLE)], "should be the same"),
+    Bad("conv2d", [X, (W, DOUBLE)], "should be the same", phrase_is_torchs=False),
     Bad("conv2d", [X, W, (4, HALF)], "should be the same"),
     Bad("conv2d", [(X, torch.complex64), (W, torch.complex64)], "float32, float64, float16",
         like_torch=False),
     Bad("conv2d", [(X, torch.int32), (W, torch.int32)], "float32, float64, float16 or bfloat16",
-        phrase_is_torchs=False),
+        like_torch=False),
     Bad("conv2d", [(1, 1, 4, 6, 6), W], "Expected 3D (unbatched) or 4D (batched) input to conv2d"),
     Bad("conv2d", [(6, 6), W], "Expected 3D (unbatched) or 4D (batched) input to conv2d"),
     Bad("conv1d", [(6,), (4, 4, 3)], "Expected 2D (unbatched) or 3D (batched) input to conv1d"),
@@ -72,7 +73,8 @@ TABLE = [
         {"padding": "same", "stride": 2}),
     Bad("conv2d", [X, W], "integer overflow", {"padding": 2**61}, like_torch=False),
     Bad("conv2d", [X, W], "integer overflow", {"padding": 2**39, "stride": 1}, like_torch=False),
-    Bad("conv2d", [X, W], "padding per side", {"padding": ((1, 1), (1,))}, phrase_is_torchs=False),
+    Bad("conv2d", [X, W], "padding per side", {"padding": ((1, 1), (1,))}, like_torch=False),
+    Bad("conv2d", [X, W], "integer overflow: padding is", {"padding": 2**70}, like_torch=False),
     Bad("conv_transpose2d", [X, (3, 4, 3, 3)], "to have 3 channels, but got 4 channels"),
     Bad("conv_transpose2d", [X, W], "output padding must be smaller than either stride or dilation",
         {"output_padding": 1}),

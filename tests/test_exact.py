@@ -5,10 +5,11 @@ import pytest
 import reference
 import torch
 from cases import Case
-from cnnkern import _ops, problems, testing
-from cnnkern.problems import Problem
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+
+from cnnkern import _ops, problems, testing
+from cnnkern.problems import Problem
 
 needs_emulator = pytest.mark.skipif(bool(cases.has_emulator()), reason=cases.has_emulator())
 
@@ -41,7 +42,9 @@ def test_emulator(case):
 
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])
 @pytest.mark.parametrize("device", ["cpu", pytest.param("sm_80", marks=needs_emulator)])
-@pytest.mark.parametrize("shape", [(2, 5, 7, 3), (3, 1, 4, 4), (1, 67, 1, 1), (2, 3, 2, 3, 2)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(2, 5, 7, 3), (3, 1, 4, 4), (1, 67, 1, 1), (2, 3, 2, 3, 2)], ids=str
+)
 @pytest.mark.parametrize("dtype", problems.DTYPES.values(), ids=str)
 def test_bias_grad(device, shape, layout, dtype):
     last = torch.channels_last if len(shape) == 4 else torch.channels_last_3d

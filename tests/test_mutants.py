@@ -64,8 +64,8 @@ MUTANTS = [
     Mutant(
         "index_shifted",
         "cuda/conv/tile_loader.cuh",
-        "k_(k_begin + (along_k ? along_ : first_))",
-        "k_(k_begin + 1 + (along_k ? along_ : first_))",
+        "operand_.depth(k_ + j * step)",
+        "operand_.depth(k_ + 1 + j * step)",
         FPROP,
         "n2c4h6w6k8r3s3 nchw",
         "implicit_gemm_simt_64x64x8",

@@ -1,8 +1,9 @@
-"""Real: normal random values; error against float64 at most twice PyTorch's own, plus a few ulps."""
+"""Real: normal random values; error against float64 at most twice PyTorch's, plus a few ulps."""
 
 import cases
 import pytest
 import torch
+
 from cnnkern import problems, testing
 from cnnkern.problems import Problem
 

@@ -2,13 +2,14 @@
 
 import itertools
 
-import cnnkern
 import pytest
 import torch
-from cnnkern import functional as ours
-from cnnkern import problems, testing
 from torch import Tensor
 from torch.testing._internal.common_methods_invocations import op_db
+
+import cnnkern
+from cnnkern import functional as ours
+from cnnkern import problems, testing
 
 F = torch.nn.functional
 NAMES = [f"{kind}{d}d" for kind in ("conv", "conv_transpose", "max_pool") for d in (1, 2, 3)]
@@ -115,8 +116,8 @@ def test_torch_func(name):
     compared = []
     for functions in (ours, F):
 
-        def call(x, w, b, conv=getattr(functions, name)):
-            return conv(x, w, b, **kwargs)
+        def call(x, w, b, functions=functions):
+            return getattr(functions, name)(x, w, b, **kwargs)
 
         def loss(x, w, b, call=call):
             return (call(x, w, b) ** 2).sum()
@@ -273,7 +274,12 @@ def test_max_pool_of_nan_and_infinity(dtype, last):
 @pytest.mark.parametrize("size", range(3, 12))
 def test_ceil_mode(size):
     x = testing.integer_tensor(2, 3, size, size + 1)
-    for kernel, stride, padding, dilation in ((2, 3, 1, 1), (3, 2, 1, 1), (2, 2, 0, 2), (3, 3, 1, 1)):
+    for kernel, stride, padding, dilation in (
+        (2, 3, 1, 1),
+        (3, 2, 1, 1),
+        (2, 2, 0, 2),
+        (3, 3, 1, 1),
+    ):
         args = (kernel, stride, padding, dilation, True)
         for found, theirs in zip(
             ours.max_pool2d(x, *args, return_indices=True),

@@ -67,7 +67,7 @@ def test_training_mode_and_weights_survive_a_summary() -> None:
 def test_registry() -> None:
     assert "lenet5" in list_models()
     assert isinstance(create("lenet5", classes=4)(torch.zeros(2, 1, 32, 32)), torch.Tensor)
-    with pytest.raises(ValueError, match="no model named 'lenet6'; known: .*lenet5"):
+    with pytest.raises(ValueError, match=r"no model named 'lenet6'; known: .*lenet5"):
         create("lenet6")
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import cnnkern
 from cnnkern.data import Dataset, load_digits
+from cnnkern.demo import EPOCHS
 from cnnkern.models import LeNet5
 from cnnkern.train import Settings, Trainer, evaluate, load_checkpoint, save_checkpoint
 from cnnkern.train.augment import distort
@@ -56,18 +57,20 @@ def largest_difference(a: list[float], b: list[float]) -> float:
 def test_lenet5_learns_digits(digits: Dataset) -> None:
     """At least 97 % of the held-out fifth, with `make demo`'s settings."""
     trainer = make_trainer(digits, cnnkern)
-    for _ in range(15):
+    for _ in range(EPOCHS):
         trainer.run_epoch()
     assert trainer.evaluate().accuracy >= 0.97
 
 
 def test_first_50_losses_equal_those_on_torch_layers(digits: Dataset) -> None:
-    data = first(digits, train=800)
-    ours = make_trainer(data, cnnkern, batch_size=16)
-    theirs = make_trainer(data, torch.nn, batch_size=16)
+    # At a greater rate the first steps amplify rounding so much that PyTorch's curve in
+    # channels_last departs from its own in contiguous by more than 1e-4.
+    data, settings = first(digits, train=800), {"batch_size": 16, "lr": 0.002}
+    ours = make_trainer(data, cnnkern, **settings)
+    theirs = make_trainer(data, torch.nn, **settings)
     ours.run_epoch(), theirs.run_epoch()
     assert len(ours.history.step_losses) == 50
-    assert theirs.history.step_losses[-1] < theirs.history.step_losses[0]
+    assert sum(theirs.history.step_losses[-5:]) < 0.6 * sum(theirs.history.step_losses[:5])
     assert largest_difference(ours.history.step_losses, theirs.history.step_losses) < 1e-4
 
 
@@ -143,7 +146,7 @@ def test_resume_refuses_what_does_not_fit(digits: Dataset, tmp_path: Path) -> No
     data, file = first(digits, train=32), tmp_path / "run.pt"
     save_checkpoint(file, make_trainer(data, cnnkern).checkpoint())
     checkpoint = load_checkpoint(file)
-    with pytest.raises(ValueError, match=r"trained with lr=0.02, but now lr=0.5"):
+    with pytest.raises(ValueError, match=r"trained with lr=0.01, but now lr=0.5"):
         make_trainer(data, cnnkern, lr=0.5).resume(checkpoint)
     with pytest.raises(ValueError, match="belongs to another model"):
         make_trainer(data, cnnkern, SmallNet).resume(checkpoint)

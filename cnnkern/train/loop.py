@@ -25,7 +25,7 @@ class Settings:
     """What determines a run. ``lr`` is the first epoch's; each epoch multiplies it by ``decay``."""
 
     batch_size: int = 32
-    lr: float = 0.02
+    lr: float = 0.01
     decay: float = 0.9
     momentum: float = 0.9
     seed: int = 0

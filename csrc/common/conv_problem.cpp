@@ -38,7 +38,7 @@ void ConvProblem::set_output() {
       fail("conv: non-positive stride is not supported: stride is " + spatial(*this, stride) +
            "; use 1 or more");
     if (dilation[axis] <= 0)
-      fail("conv: non-positive dilation is not supported: dilation is " + spatial(*this, dilation) +
+      fail("conv: dilation should be greater than zero: dilation is " + spatial(*this, dilation) +
            "; use 1 for a dense filter");
     if (filter[axis] <= 0)
       fail(

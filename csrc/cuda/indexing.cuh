@@ -5,6 +5,7 @@
 
 #include "common/conv_problem.h"
 #include "common/launch.h"
+#include "cuda/primitives/ldst.cuh"
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 
@@ -87,6 +88,12 @@ struct TensorShape {
   // An empty tensor has no positions, but may be described.
   static FastDivmod64 divisor(int64_t size) { return FastDivmod64(size > 0 ? size : 1); }
 };
+
+/// An element, in the type that sums of such elements are kept in.
+template <class T>
+__device__ __forceinline__ accumulator_t<T> load_as_accumulator(const T* element) {
+  return static_cast<accumulator_t<T>>(load_global_readonly<T>(element));
+}
 
 /// This thread's first index of a grid-stride loop over a one-dimensional grid, and its step.
 __device__ __forceinline__ int64_t grid_thread() {

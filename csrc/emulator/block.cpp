@@ -239,6 +239,8 @@ void Block::rendezvous(unsigned mask, const char* opcode, void* operands, Comple
   const auto same_call = [&](const Rendezvous& other) {
     return other.mask == mask && same_text(other.opcode, opcode) && same_place(other.site, site);
   };
+  if (blockDim.x != threads_.size())
+    fail(std::string(opcode) + ": warp primitives expect one-dimensional blocks", site);
   if (!(mask & own)) fail(std::string(opcode) + ": the mask does not name the calling lane", site);
   if (mask & ~warp.lanes)
     fail(std::string(opcode) + ": the mask names lanes that this warp does not have", site);

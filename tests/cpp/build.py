@@ -1,8 +1,8 @@
 """Builds the torch-free C++ tests: the CUDA kernels, the emulator and the programs that drive them.
 
 Each variant has a folder build/tests_cpp/<variant>/ with two programs: `test_emulator` (cases for
-the emulator and the primitives) and `run_problems` (every kernel on lines of tests/problems/*.txt).
-Builds are incremental.
+the emulator and the primitives) and `run_problems` (every kernel on lines of tests/problems/*.txt;
+not in `portable`, which is there for its fibers). Builds are incremental.
 
     python tests/cpp/build.py fast | sanitized | portable
 """
@@ -33,7 +33,7 @@ VARIANTS = {
 
 def kernel_sources() -> list[Path]:
     """What is compiled once per architecture path."""
-    return sorted((ROOT / "csrc" / "cuda").rglob("*.cu")) + [ROOT / "tests/cpp/arch_path.cpp"]
+    return sorted((ROOT / "csrc" / "cuda").rglob("*.cu")) + [ROOT / "csrc/emulator/arch_path.cu"]
 
 
 def host_sources() -> list[Path]:
@@ -79,11 +79,6 @@ def build(variant: str, overlay: Path | None = None, mutated: tuple[str, ...] = 
         rules.append(f"build {out}: cxx {source}\n  more = {more}\n  overlay = {overlay_flag}")
         return out
 
-    kernels = [
-        compile_one(source, f"sm{arch}", arch_flags(arch))
-        for arch in ARCHS
-        for source in kernel_sources()
-    ]
     # The emulator's own code is fast in every variant.
     host = [
         compile_one(source, "host", "-O2" if source.parent.name == "emulator" else "")
@@ -91,14 +86,21 @@ def build(variant: str, overlay: Path | None = None, mutated: tuple[str, ...] = 
     ]
     emulator = [out for out in host if "csrc_emulator" in out]
     tests = ROOT / "tests" / "cpp"
-    runner = [compile_one(tests / "run_problems.cpp", "host")]
-    units = [
-        compile_one(tests / f"{name}.cpp", "host", arch_flags(80))
-        for name in ("test_main", "test_emulator", "test_primitives")
-    ]
     target = folder if overlay is None else overlay
-    programs = {f"{target}/run_problems": kernels + host + runner}
+    programs = {}
+    if variant != "portable":  # kernels see no difference between the two kinds of fiber
+        kernels = [
+            compile_one(source, f"sm{arch}", arch_flags(arch))
+            for arch in ARCHS
+            for source in kernel_sources()
+        ]
+        runner = [compile_one(tests / "run_problems.cpp", "host")]
+        programs[f"{target}/run_problems"] = kernels + host + runner
     if overlay is None:
+        units = [
+            compile_one(tests / f"{name}.cpp", "host", arch_flags(80))
+            for name in ("test_main", "test_emulator", "test_primitives")
+        ]
         programs[f"{target}/test_emulator"] = emulator + units
     for program, objects in programs.items():
         rules.append(f"build {program}: link {' '.join(objects)}")

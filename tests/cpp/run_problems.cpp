@@ -20,9 +20,9 @@
 #include <set>
 #include <sstream>
 
-#include "arch_path.h"
 #include "common/problem_string.h"
 #include "cpu/reference.h"
+#include "emulator/arch_path.h"
 #include "emulator/launch.h"
 #include "guarded_buffer.h"
 

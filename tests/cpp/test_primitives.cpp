@@ -173,6 +173,11 @@ TEST(a_caller_outside_its_mask_is_reported) {
                {"the mask does not name the calling lane"});
 }
 
+TEST(a_collective_in_a_two_dimensional_block_is_reported) {
+  check_throws([] { CNNKERN_LAUNCH(lanes_missing, 1, dim3(16, 2), 0, nullptr); },
+               {"one-dimensional blocks"});
+}
+
 TEST(a_mask_with_lanes_that_do_not_exist_is_reported) {
   check_throws([] { CNNKERN_LAUNCH(lanes_missing, 1, 20, 0, nullptr); },
                {"lanes that this warp does not have"});

@@ -32,6 +32,26 @@ std::string refuse_gather(const ConvProblem& problem, const Isa&) {
   return {};
 }
 
+std::string refuse_depthwise(const ConvProblem& problem, const Isa& isa) {
+  if (problem.c_per_group() != 1 || problem.groups == 1)
+    return "a filter reads more than its own channel";
+  if (problem.k != problem.groups &&
+      (problem.layout == Layout::nhwc || problem.direction == ConvDirection::dgrad))
+    return "a channel has several filters, which only nchw fprop and wgrad take";
+  return refuse_gather(problem, isa);
+}
+
+void run_depthwise(const ConvProblem& problem, const ConvTensors& tensors, Isa isa,
+                   const ParallelFor& parallel) {
+  const ConvKernels& kernels = kernels_of(isa);
+  if (problem.direction == ConvDirection::wgrad) {
+    std::vector<Tap> taps;
+    return kernels.depthwise_wgrad(make_reduce(problem, tensors, taps), parallel);
+  }
+  for_each_gather(problem, tensors,
+                  [&](const GatherConv& conv) { kernels.depthwise(conv, parallel); });
+}
+
 void run_implicit_gemm(const ConvProblem& problem, const ConvTensors& tensors, Isa isa,
                        const ParallelFor& parallel) {
   const ConvKernels& kernels = kernels_of(isa);
@@ -50,10 +70,51 @@ void run_reference(const ConvProblem& problem, const ConvTensors& tensors, Isa,
   reference_conv(problem, tensors, parallel);
 }
 
+// The bias gradient of nchw: a channel is a run of numbers in each image, summed as eight chains so
+// that additions overlap.
+template <class T>
+void sum_planes(const ConvProblem& p, const ConvTensors& tensors, T* grad_bias,
+                const ParallelFor& parallel) {
+  const int64_t volume = p.output.volume();
+  parallel(p.k, [&](int64_t begin, int64_t end) {
+    for (int64_t k = begin; k < end; ++k) {
+      accumulator_t<T> sums[8] = {};
+      for (int64_t n = 0; n < p.n; ++n) {
+        const T* const plane = static_cast<const T*>(tensors.output) + (n * p.k + k) * volume;
+        int64_t i = 0;
+        for (; i + 8 <= volume; i += 8)
+          for (int j = 0; j < 8; ++j) sums[j] += static_cast<accumulator_t<T>>(plane[i + j]);
+        for (; i < volume; ++i) sums[i % 8] += static_cast<accumulator_t<T>>(plane[i]);
+      }
+      for (int j = 1; j < 8; ++j) sums[0] += sums[j];
+      grad_bias[k] = static_cast<T>(sums[0]);
+    }
+  });
+}
+
+// The same of nhwc: a block of channels is summed pixel by pixel.
+template <class T>
+void sum_pixels(const ConvProblem& p, const ConvTensors& tensors, T* grad_bias,
+                const ParallelFor& parallel) {
+  constexpr int64_t block = 64;
+  parallel((p.k + block - 1) / block, [&](int64_t begin, int64_t end) {
+    for (int64_t first = begin * block; first < std::min(end * block, p.k); first += block) {
+      const int64_t channels = std::min(block, p.k - first);
+      accumulator_t<T> sums[block] = {};
+      const T* pixel = static_cast<const T*>(tensors.output) + first;
+      for (int64_t i = 0; i < p.n * p.output.volume(); ++i, pixel += p.k)
+        for (int64_t c = 0; c < channels; ++c) sums[c] += static_cast<accumulator_t<T>>(pixel[c]);
+      for (int64_t c = 0; c < channels; ++c) grad_bias[first + c] = static_cast<T>(sums[c]);
+    }
+  });
+}
+
 }  // namespace
 
 const std::vector<ConvCpuKernel>& conv_cpu_kernel_table() {
   static const std::vector<ConvCpuKernel> table = {
+      {"depthwise", "every channel filtered by itself, a vector of outputs at a time",
+       refuse_depthwise, run_depthwise},
       {"implicit_gemm", "packed panels of patches times packed weights", refuse_gather,
        run_implicit_gemm},
       {"reference", "plain loops, one output element at a time", refuse_nothing, run_reference},
@@ -79,8 +140,12 @@ void run_conv_cpu(const ConvCpuPlan& plan, const ConvProblem& problem, const Con
 }
 
 void run_bias_grad_cpu(const ConvProblem& problem, const ConvTensors& tensors, void* grad_bias,
-                       const ParallelFor&) {
-  reference_bias_grad(problem, tensors, grad_bias);
+                       const ParallelFor& parallel) {
+  dispatch(problem.dtype, [&]<class T>(T) {
+    if (problem.layout == Layout::nchw)
+      sum_planes<T>(problem, tensors, static_cast<T*>(grad_bias), parallel);
+    else sum_pixels<T>(problem, tensors, static_cast<T*>(grad_bias), parallel);
+  });
 }
 
 }  // namespace cnnkern::cpu

@@ -1,6 +1,7 @@
 // The table of one instruction set's convolution kernels; included by its translation unit only.
 #pragma once
 
+#include "cpu/conv/depthwise.h"
 #include "cpu/conv/implicit_gemm.h"
 #include "cpu/conv/reduce_gemm.h"
 
@@ -29,6 +30,21 @@ inline void run_reduce_gemm(const ReduceConv& conv, const ParallelFor& parallel)
              });
 }
 
-const ConvKernels conv_kernels = {run_gather_gemm, run_reduce_gemm};
+inline void run_depthwise(const GatherConv& conv, const ParallelFor& parallel) {
+  dispatch(conv.dtype, [&]<class T>(T) {
+    if (conv.layout == Layout::nchw) depthwise_planes<T>(conv, parallel);
+    else depthwise_pixels<T>(conv, parallel);
+  });
+}
+
+inline void run_depthwise_wgrad(const ReduceConv& conv, const ParallelFor& parallel) {
+  specialise(conv.dtype, conv.layout,
+             [&]<class T, Layout layout>(T, std::integral_constant<Layout, layout>) {
+               depthwise_weights<T, layout>(conv, parallel);
+             });
+}
+
+const ConvKernels conv_kernels = {run_gather_gemm, run_reduce_gemm, run_depthwise,
+                                  run_depthwise_wgrad};
 
 }  // namespace cnnkern::cpu::CNNKERN_CPU_ISA

@@ -134,28 +134,27 @@ inline void transpose_square(Vec<A> (&rows)[lanes<A>]) {
 
 /// to[c · width + r] = from[r · ld + c] for c < cols; zero for rows <= r < width.
 template <int width, class A>
-void transpose(const A* from, int ld, int rows, int cols, A* to) {
+void transpose(const A* from, int64_t ld, int64_t rows, int64_t cols, A* to) {
   constexpr int size = lanes<A>;
-  if (cols > depth_block) __builtin_unreachable();  // blocks are no deeper: offsets fit in int
-  int c = 0;
-  for (; c + size <= cols; c += size)
+  for (int64_t c = 0; c < cols; c += size) {
+    const int64_t count = std::min<int64_t>(size, cols - c);
 #pragma GCC unroll 8
     for (int r = 0; r < width; r += size) {
       Vec<A> square[size];
-      for (int i = 0; i < size; ++i)
-        square[i] = r + i < rows ? load<A>(from + (r + i) * ld + c) : Vec<A>{};
+      for (int i = 0; i < size; ++i) {
+        const A* const row = from + (r + i) * ld + c;
+        square[i] = r + i >= rows   ? Vec<A>{}
+                    : count == size ? load<A>(row)
+                                    : load_partial<A>(row, count);
+      }
       transpose_square<A>(square);
       constexpr int rest = width % size;
-      for (int i = 0; i < size; ++i) {
+      for (int i = 0; i < count; ++i) {
         A* const column = to + (c + i) * width + r;
         if (rest == 0 || r + size <= width) store<A>(column, square[i]);
         else __builtin_memcpy(column, &square[i], rest * sizeof(A));
       }
     }
-  for (; c < cols; ++c) {
-    A* const column = to + c * width;
-    __builtin_memset(column, 0, width * sizeof(A));
-    for (int r = 0; r < std::min(rows, width); ++r) column[r] = from[r * ld + c];
   }
 }
 

@@ -140,7 +140,8 @@ class PixelPanel {
   void gather_lanes(const T* source, int64_t channels, A* to) {
     int64_t safe[W];  // an element inside the source, also for lanes that are outside
     int first = 0;
-    while (!valid_[first]) ++first;
+    for (int lane = W - 1; lane > 0; --lane)
+      if (valid_[lane]) first = lane;
     for (int lane = 0; lane < W; ++lane) safe[lane] = offset_[valid_[lane] ? lane : first];
     for (int64_t c = 0; c < channels; ++c, to += W, source += gather_.strides.c)
       for (int lane = 0; lane < W; ++lane) {

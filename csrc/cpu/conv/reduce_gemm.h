@@ -106,7 +106,7 @@ class ReduceGemm {
         panel.gather_rows(source, first, first + count, rows);
         for (int64_t i = 0; i < count; i += width)
           transpose<width, A>(rows + i * cols_width, cols_width,
-                              static_cast<int>(std::min<int64_t>(width, count - i)), cols_width,
+                              std::min<int64_t>(width, count - i), cols_width,
                               to + i / width * panel_size + depth * width);
         depth += cols_width;
       } else {

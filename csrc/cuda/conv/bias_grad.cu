@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(warps * 32)
       const int64_t offset =
           channels_last ? pixel * y.channels + channel
                         : (pixel / y.volume * y.channels + channel) * y.volume + pixel % y.volume;
-      sum += static_cast<accumulator_t<T>>(load_global_readonly<T>(grad_output + offset));
+      sum += load_as_accumulator(grad_output + offset);
     }
   if constexpr (!channels_last) sum = warp_sum(full_warp, sum);
   store_shared(&shared.sum[warp][lane], sum);

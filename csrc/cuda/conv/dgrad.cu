@@ -183,7 +183,7 @@ struct InputPixels {
 };
 
 template <Layout layout, int vector, int m, int n, int k>
-__global__ void __launch_bounds__(simt_threads({m, n, k})) simt_dgrad(DgradParams<layout> p) {
+__global__ void __launch_bounds__(16 * (n / 8), 1) simt_dgrad(DgradParams<layout> p) {
   constexpr bool channels_last = layout == Layout::nhwc;
   using Gemm = SimtGemm<vector, m, n, k, channels_last ? Major::k : Major::mn,
                         channels_last ? Major::mn : Major::k>;

@@ -16,7 +16,8 @@
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 
-inline constexpr int direct_threads = 256;
+// With the second bound ptxas takes the registers it needs; left to choose an occupancy it spills.
+inline constexpr int direct_threads = 256, direct_blocks = 2;
 
 /// A problem as the kernels want it: input x, weight w, output y.
 struct DirectProblem {
@@ -45,12 +46,7 @@ struct DirectProblem {
 };
 
 template <class T>
-__device__ __forceinline__ accumulator_t<T> load_as_accumulator(const T* element) {
-  return static_cast<accumulator_t<T>>(load_global_readonly<T>(element));
-}
-
-template <class T>
-__global__ void __launch_bounds__(direct_threads, 2)
+__global__ void __launch_bounds__(direct_threads, direct_blocks)
     direct_fprop(DirectProblem p, const T* __restrict__ input, const T* __restrict__ weight,
                  const T* __restrict__ bias, T* __restrict__ output) {
   const int64_t count = p.n * p.y.image_stride;
@@ -90,7 +86,7 @@ __device__ __forceinline__ int64_t reading_output(int64_t at, int64_t tap, FastD
 }
 
 template <class T>
-__global__ void __launch_bounds__(direct_threads, 2)
+__global__ void __launch_bounds__(direct_threads, direct_blocks)
     direct_dgrad(DirectProblem p, const T* __restrict__ output, const T* __restrict__ weight,
                  const T* __restrict__ bias, T* __restrict__ input) {
   const int64_t count = p.n * p.x.image_stride;
@@ -124,7 +120,7 @@ __global__ void __launch_bounds__(direct_threads, 2)
 }
 
 template <class T>
-__global__ void __launch_bounds__(direct_threads, 2)
+__global__ void __launch_bounds__(direct_threads, direct_blocks)
     direct_wgrad(DirectProblem p, const T* __restrict__ output, const T* __restrict__ input,
                  T* __restrict__ weight) {
   const int64_t count = p.y.channels * p.w.image_stride;

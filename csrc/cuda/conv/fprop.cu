@@ -66,7 +66,7 @@ struct OutputPixels {
 };
 
 template <Layout layout, int vector, int m, int n, int k>
-__global__ void __launch_bounds__(simt_threads({m, n, k})) simt_fprop(FpropParams<layout> p) {
+__global__ void __launch_bounds__(16 * (n / 8), 1) simt_fprop(FpropParams<layout> p) {
   using Gemm = SimtGemm<vector, m, n, k, layout == Layout::nhwc ? Major::k : Major::mn, Major::k>;
   CNNKERN_SHARED(typename Gemm::Shared, shared);
   const TilePosition tile(p.k_per_group, m, n);

@@ -10,7 +10,9 @@ struct Tile {
   int m = 0, n = 0, k = 0;
 };
 
-/// implicit_gemm_simt: 16 × (n/8) threads, each with m/16 rows and 8 columns.
+/// implicit_gemm_simt: 16 × (n/8) threads, each with m/16 rows and 8 columns. (The kernels' launch
+/// bounds spell this out: nvcc drops, silently, a bound that calls a function of template
+/// arguments.)
 constexpr int simt_threads(Tile tile) { return 16 * (tile.n / 8); }
 
 /// K tiles in flight: cp.async (sm_80 on) fills a ring of four; before, two buffers take turns.

@@ -74,7 +74,7 @@ struct WeightRows {
 };
 
 template <Layout layout, int vector, int m, int n, int k>
-__global__ void __launch_bounds__(simt_threads({m, n, k})) simt_wgrad(WgradParams<layout> p) {
+__global__ void __launch_bounds__(16 * (n / 8), 1) simt_wgrad(WgradParams<layout> p) {
   constexpr Major major = layout == Layout::nhwc ? Major::mn : Major::k;
   using Gemm = SimtGemm<vector, m, n, k, major, major>;
   CNNKERN_SHARED(typename Gemm::Shared, shared);

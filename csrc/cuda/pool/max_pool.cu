@@ -16,7 +16,8 @@
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 namespace {
 
-constexpr int threads = 256;
+// With the second bound ptxas takes the registers it needs; left to choose an occupancy it spills.
+constexpr int threads = 256, blocks = 4;
 
 /// A problem as the kernels want it: input x, output y.
 struct PoolGeometry {
@@ -51,12 +52,7 @@ __device__ __forceinline__ TapRange taps_inside(int64_t start_, int64_t dilation
 }
 
 template <class T>
-__device__ __forceinline__ accumulator_t<T> load_as_accumulator(const T* element) {
-  return static_cast<accumulator_t<T>>(load_global_readonly<T>(element));
-}
-
-template <class T>
-__global__ void __launch_bounds__(threads, 4)
+__global__ void __launch_bounds__(threads, blocks)
     max_pool_forward(PoolGeometry p, const T* __restrict__ input, T* __restrict__ output,
                      int64_t* __restrict__ indices) {
   const int64_t count = p.n * p.y.image_stride;
@@ -98,7 +94,7 @@ __device__ __forceinline__ WindowRange windows_over(int64_t at, int64_t pad, int
 }
 
 template <class T>
-__global__ void __launch_bounds__(threads, 4)
+__global__ void __launch_bounds__(threads, blocks)
     max_pool_backward(PoolGeometry p, const T* __restrict__ grad_output,
                       const int64_t* __restrict__ indices, T* __restrict__ grad_input) {
   const int64_t count = p.n * p.x.image_stride;
@@ -124,7 +120,7 @@ __global__ void __launch_bounds__(threads, 4)
 }
 
 template <class T>
-__global__ void __launch_bounds__(threads, 4)
+__global__ void __launch_bounds__(threads, blocks)
     max_pool_gather(PoolGeometry p, const T* __restrict__ input,
                     const int64_t* __restrict__ indices, T* __restrict__ output) {
   const int64_t count = p.n * p.y.image_stride;

@@ -1,0 +1,139 @@
+"""The benchmark: its method, its records, its picture, and README's agreement with them."""
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import cnnkern
+from cnnkern import _C, bench
+from cnnkern.bench.record import newest_run
+from cnnkern.bench.run import Disagreement
+from cnnkern.bench.workload import Workload
+from cnnkern.problems import Problem
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = [
+    "net.conv x2 n2c3h9w8k4r3s3p1 fprop",
+    "net.conv n2c3h9w8k4r3s3p1u2 f64 dgrad",
+    "net.conv n2c3h9w8k4r3s3p1l2 nhwc wgrad",
+    "net.pool n2c3h9w8r3s3u2 maxpool",
+    "net.pool n2c3h9w8r3s3u2 maxpool_backward",
+]
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[bench.Row]:
+    return bench.run(SMALL, net="net", budget=1e-4)
+
+
+def test_rows_say_what_was_measured(rows: list[bench.Row]) -> None:
+    assert [row.direction for row in rows] == ["fprop", "dgrad", "wgrad", "forward", "backward"]
+    assert [row.layer for row in rows] == ["conv"] * 3 + ["pool"] * 2
+    assert rows[0].multiplicity == 2 and rows[2].layout == "nhwc"
+    for row in rows:
+        assert 0 < row.cnnkern_p10_us <= row.cnnkern_us <= row.cnnkern_p90_us
+        assert 0 < row.torch_p10_us <= row.torch_us <= row.torch_p90_us
+        assert row.ratio == row.torch_us / row.cnnkern_us
+        assert row.samples >= 7 and row.torch_layout in ("nchw", "nhwc")
+        assert row.kernel in {kernel["name"] for kernel in _C.kernels()}
+        assert row.machine and row.torch == torch.__version__ and row.isa == _C.isa()
+    flops = 2 * (2 * 4 * 9 * 8) * (3 * 3 * 3)
+    assert rows[0].cnnkern_gflops == pytest.approx(flops / rows[0].cnnkern_us / 1e3)
+    assert rows[3].cnnkern_gflops == 0
+
+
+def test_calls_take_turns_and_are_all_warmed_up() -> None:
+    log: list[str] = []
+
+    def call(name: str) -> Any:
+        return lambda: (log.append(name), time.sleep(2e-3))
+
+    found = bench.measure({"a": call("a"), "b": call("b")}, budget=0, min_samples=7)
+    assert found["a"].samples == found["b"].samples == 7
+    assert found["a"].median >= 2000
+    sampled = log[-14:]
+    assert all({x, y} == {"a", "b"} for x, y in zip(sampled[::2], sampled[1::2], strict=True))
+    assert sampled[0] != sampled[2], "the order rotates"
+    assert min(log[:-14].count("a"), log[:-14].count("b")) >= 3
+
+
+def test_a_wrong_result_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = cnnkern.functional.conv2d
+    monkeypatch.setattr(cnnkern.functional, "conv2d", lambda *args: right(*args) * 1.001)
+    with pytest.raises(Disagreement, match=r"n2c3h9w8k4r3s3p1: .* differ by 1.0e-03"):
+        bench.run(SMALL[:1])
+
+
+@pytest.mark.parametrize("text", SMALL)
+def test_every_layout_computes_the_same(text: str) -> None:
+    workload = Workload(Problem.parse(text), "cpu")
+    results = [workload.call(torch.nn.functional, layout)() for layout in workload.layouts()]
+    results.append(workload.call(cnnkern.functional, "nhwc")())
+    for other in results[1:]:
+        torch.testing.assert_close(results[0], other)
+
+
+def test_padding_that_torch_lacks_is_refused() -> None:
+    with pytest.raises(ValueError, match="no padding that differs by side"):
+        bench.run(["n1c1h5w5k1r3s3pt1 fprop"])
+
+
+def test_a_target_is_a_net_a_file_or_a_problem(tmp_path: Path) -> None:
+    assert {"alexnet", "lenet5", "resnet50"} <= set(bench.list_nets())
+    net, problems = bench.resolve("lenet5")
+    assert net == "lenet5" and "lenet5.c3 n64c6h14w14k16r5s5 dgrad" in problems
+    file = tmp_path / "mine.txt"
+    file.write_text("# a comment\n\na n1c1h5w5k1r3s3  # another\nb n1c1h4w4r2s2u2 maxpool\n")
+    name, problems = bench.resolve(str(file))
+    assert name == "mine" and [p.split()[-1] for p in problems] == [
+        "fprop", "dgrad", "wgrad", "maxpool",
+    ]  # fmt: skip
+    assert bench.resolve("n1c1h5w5k1r3s3 dgrad") == ("", ["n1c1h5w5k1r3s3 dgrad"])
+    with pytest.raises(ValueError, match=r"'frog' is no network .*, no file and no problem"):
+        bench.resolve("frog")
+
+
+def test_resnet50_has_its_53_convolutions() -> None:
+    fprops = [Problem.parse(p) for p in bench.resolve("resnet50")[1] if p.endswith("fprop")]
+    assert sum(problem.multiplicity for problem in fprops) == 53
+    parameters = sum(p.multiplicity * torch.Size(p.weight_shape).numel() for p in fprops)
+    assert parameters == 23_454_912  # torchvision's resnet50, convolutions only
+
+
+def test_rows_survive_a_file_to_which_lines_are_added(
+    rows: list[bench.Row], tmp_path: Path
+) -> None:
+    file = tmp_path / "results" / "net.csv"
+    bench.append_rows(file, rows[:2])
+    before = file.read_text()
+    later = [replace(row, date="2999-01-01T00:00:00+00:00") for row in rows[2:]]
+    bench.append_rows(file, later)
+    assert file.read_text().startswith(before)
+    read = bench.read_rows(file)
+    assert len(read) == len(rows)
+    assert read[0].problem == rows[0].problem
+    assert read[0].ratio == pytest.approx(rows[0].ratio, rel=1e-3)
+    assert [row.problem for row in newest_run(read)] == [row.problem for row in later]
+    file.write_text("other,columns\n1,2\n")
+    with pytest.raises(ValueError, match=r"net.csv: has the columns \['other', 'columns'\]"):
+        bench.append_rows(file, rows)
+
+
+def test_picture_is_drawn(rows: list[bench.Row], tmp_path: Path) -> None:
+    picture = bench.draw_ratios([rows, rows[:1]], tmp_path / "new" / "ratios.png", "described")
+    content = picture.read_bytes()
+    assert content.startswith(b"\x89PNG") and b"described" in content
+
+
+def test_readme_agrees_with_the_recorded_rows() -> None:
+    command = [sys.executable, ROOT / "tools" / "update_readme.py", "--check"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
