@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
@@ -26,7 +26,16 @@ class NinjaBuild(build_ext):
             sys.exit(f"cnnkern: {error}")
 
 
+# The benchmark's problems live beside its results; a wheel carries them as a package of text files.
+PROBLEMS = "cnnkern.bench.problems"
+
 setup(
+    packages=[*find_packages(include=["cnnkern*"]), PROBLEMS],
+    package_dir={PROBLEMS: "benchmarks/problems"},
+    package_data={
+        "cnnkern": ["*.so", "_build_info.json", "py.typed", "*.pyi"],
+        PROBLEMS: ["*.txt"],
+    },
     ext_modules=[Extension("cnnkern._C", []), Extension("cnnkern._emulator", [])],
     cmdclass={"build_ext": NinjaBuild},
 )

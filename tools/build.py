@@ -94,9 +94,7 @@ def find_cuda() -> Cuda | None:
         [nvcc, "--dryrun", "-x", "cu", "-E", "/dev/null"], capture_output=True, text=True
     ).stderr
     found = re.search(r"^#\$ TOP=(.+)$", printed, re.M)
-    top = (
-        Path(found.group(1)).resolve() if found else nvcc.resolve().parent.parent
-    )
+    top = Path(found.group(1)).resolve() if found else nvcc.resolve().parent.parent
     version = subprocess.run([nvcc, "--version"], capture_output=True, text=True).stdout
     release = re.search(r"release ([\d.]+)", version)
     lib = next(
