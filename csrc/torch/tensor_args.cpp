@@ -183,10 +183,10 @@ ConvProblem forward_problem(const Tensor& input, const Tensor& weight,
          std::to_string(weight.size(1) * problem.groups) + " channels, but got " +
          std::to_string(problem.c) + " channels instead");
   if (problem.k < problem.groups || problem.k % problem.groups != 0)
-    fail("conv: Given groups=" + std::to_string(problem.groups) +
-         ", expected weight to be " + (problem.k < problem.groups ? "at least " : "divisible by ") +
-         std::to_string(problem.groups) +
-         " at dimension 0, but got weight of size " + sizes_text(weight) + " instead");
+    fail("conv: Given groups=" + std::to_string(problem.groups) + ", expected weight to be " +
+         (problem.k < problem.groups ? "at least " : "divisible by ") +
+         std::to_string(problem.groups) + " at dimension 0, but got weight of size " +
+         sizes_text(weight) + " instead");
   check_bias(bias, input, weight, problem.k);
   problem.input = spatial_sizes(input);
   problem.filter = spatial_sizes(weight);

@@ -25,7 +25,7 @@ Axis fprop_axis(const ConvProblem& p, int axis) {
 Axis dgrad_axis(const ConvProblem& p, int axis, int64_t residue) {
   const int64_t stride = p.stride[axis];
   Axis result{(p.input[axis] - residue + stride - 1) / stride, 1, {}, {}};
-  for (int64_t tap = 0; tap < p.filter[axis]; ++tap) {
+  for (int64_t tap = p.filter[axis] - 1; tap >= 0; --tap) {  // so that offsets ascend
     const int64_t distance = residue + p.pad_begin[axis] - tap * p.dilation[axis];
     if (distance % stride != 0) continue;
     result.taps.push_back(tap);
@@ -34,7 +34,9 @@ Axis dgrad_axis(const ConvProblem& p, int axis, int64_t residue) {
   return result;
 }
 
-std::vector<Tap> combine(const Axis (&axes)[3], const Strides& source, const Strides& filter) {
+// `channels` are those that one tap reads.
+std::vector<Tap> combine(const Axis (&axes)[3], const Strides& source, int64_t channels,
+                         const Strides& filter) {
   std::vector<Tap> taps;
   for (size_t t = 0; t < axes[0].taps.size(); ++t)
     for (size_t r = 0; r < axes[1].taps.size(); ++r)
@@ -44,6 +46,11 @@ std::vector<Tap> combine(const Axis (&axes)[3], const Strides& source, const Str
                         source.at(0, 0, d, h, w),
                         filter.at(0, 0, axes[0].taps[t], axes[1].taps[r], axes[2].taps[s])});
       }
+  for (size_t i = taps.size(); i-- > 1;) {
+    const Tap &tap = taps[i - 1], &next = taps[i];
+    const bool same_row = tap.d == next.d && tap.h == next.h && tap.w + 1 == next.w;
+    if (same_row && tap.source + channels == next.source) taps[i - 1].run = next.run + 1;
+  }
   return taps;
 }
 
@@ -71,7 +78,7 @@ void for_each_gather(const ConvProblem& p, const ConvTensors& tensors,
   const int64_t group = p.k_per_group() * filter.n;
   if (p.direction == ConvDirection::fprop) {
     const Axis axes[3] = {fprop_axis(p, 0), fprop_axis(p, 1), fprop_axis(p, 2)};
-    const std::vector<Tap> taps = combine(axes, in, filter);
+    const std::vector<Tap> taps = combine(axes, in, p.c_per_group(), filter);
     run({p.dtype, p.layout,
          make_gather(tensors.input, in, p.input, p.n, p.c_per_group(), axes, taps), p.groups,
          p.k_per_group(), tensors.weight, group, filter.n, filter.c, tensors.bias, tensors.output,
@@ -84,7 +91,7 @@ void for_each_gather(const ConvProblem& p, const ConvTensors& tensors,
     for (int64_t h = 0; h < std::min(p.stride.h, p.input.h); ++h)
       for (int64_t w = 0; w < std::min(p.stride.w, p.input.w); ++w) {
         const Axis axes[3] = {dgrad_axis(p, 0, d), dgrad_axis(p, 1, h), dgrad_axis(p, 2, w)};
-        const std::vector<Tap> taps = combine(axes, out, filter);
+        const std::vector<Tap> taps = combine(axes, out, p.k_per_group(), filter);
         run({p.dtype, p.layout,
              make_gather(tensors.output, out, p.output, p.n, p.k_per_group(), axes, taps), p.groups,
              p.c_per_group(), tensors.weight, group, filter.c, filter.n, tensors.bias,
@@ -97,7 +104,7 @@ ReduceConv make_reduce(const ConvProblem& p, const ConvTensors& tensors, std::ve
   const Strides out = dense_strides(p.layout, p.k, p.output);
   const Strides filter = dense_strides(p.layout, p.c_per_group(), p.filter);
   const Axis axes[3] = {fprop_axis(p, 0), fprop_axis(p, 1), fprop_axis(p, 2)};
-  taps = combine(axes, in, filter);
+  taps = combine(axes, in, p.c_per_group(), filter);
   static const Tap centre = {};
   Gather gradient{tensors.output, out, p.output, p.n, p.k_per_group(), p.output, {}, &centre, 1};
   return {p.dtype,

@@ -21,6 +21,7 @@ struct Tap {
   int32_t d, h, w;  // added to the source coordinate of the pixel
   int64_t source;   // the same as an element offset
   int64_t weight;   // element offset of this tap in a filter
+  int64_t run = 1;  // taps from here on that read on where the one before ended (nhwc)
 };
 
 struct Gather {

@@ -175,11 +175,12 @@ void gather_pixel(const Gather& gather, const T* source, const PixelCursor& at, 
   source += gather.strides.at(at.n, 0, d, h, w);
   while (begin < end) {
     const Tap& tap = gather.taps[begin / gather.channels];
-    const int64_t c = begin % gather.channels;
-    const int64_t count = std::min(gather.channels - c, end - begin);
+    const int64_t c = begin % gather.channels, tap_w = w + tap.w;
     const bool inside = static_cast<uint64_t>(d + tap.d) < static_cast<uint64_t>(gather.extent.d) &&
                         static_cast<uint64_t>(h + tap.h) < static_cast<uint64_t>(gather.extent.h) &&
-                        static_cast<uint64_t>(w + tap.w) < static_cast<uint64_t>(gather.extent.w);
+                        static_cast<uint64_t>(tap_w) < static_cast<uint64_t>(gather.extent.w);
+    const int64_t taps = inside ? std::min(tap.run, gather.extent.w - tap_w) : 1;
+    const int64_t count = std::min(taps * gather.channels - c, end - begin);
     if (inside) copy<A>(source + tap.source + c, count, to);
     else __builtin_memset(to, 0, count * sizeof(A));
     begin += count;
