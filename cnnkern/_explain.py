@@ -200,6 +200,7 @@ class Info:
 def info() -> Info:
     """What this build of cnnkern can do here, and one line of help for what it cannot.
 
+    >>> import cnnkern
     >>> info().version == cnnkern.__version__
     True
     """

@@ -37,6 +37,7 @@ def backend(name: str, device: str = "sm_80") -> Iterator[None]:
 
     A gradient runs on the backend that its forward ran on.
 
+    >>> import cnnkern
     >>> x, w = torch.ones(1, 1, 4, 4), torch.ones(1, 1, 3, 3)
     >>> with backend("emulator"):
     ...     cnnkern.functional.conv2d(x, w).flatten()

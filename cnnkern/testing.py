@@ -48,6 +48,7 @@ def guarded_copy(values: Tensor, offset: int = 1, gap: int = 2) -> Tensor:
 def launches() -> Iterator[Counter[str]]:
     """Counts the kernels that run inside, by name (``cpu.implicit_gemm``); full at the end.
 
+    >>> import cnnkern
     >>> with launches() as ran:
     ...     _ = cnnkern.functional.max_pool1d(torch.zeros(1, 1, 4), 2)
     >>> sum(ran.values())

@@ -20,6 +20,7 @@ from cnnkern.problems import Problem
 FOLDER = Path(__file__).with_name("problems")
 FILES = sorted(FOLDER.glob("*.txt"))
 OPTIONS = [f"{d} {layout}" for d in ("f32", "f64", "f16", "bf16") for layout in ("nchw", "nhwc")]
+ONCE = ("f64 nchw", "f16 nhwc", "bf16 nchw")
 CONV_DIRECTIONS = ("fprop", "dgrad", "wgrad")
 POOL_DIRECTIONS = ("maxpool", "maxpool_backward")
 
@@ -89,11 +90,17 @@ def texts(line: str) -> Iterator[str]:
                 yield f"{line} {option} {direction}"
 
 
+def _once_per_dtype(text: str) -> bool:
+    """For the plain kernels, whose code is one template: each dtype in one layout, f32 in both."""
+    return any(f" {option} " in f" {text} " for option in ONCE) or "f32" in text
+
+
 def cpu_cases() -> Iterator[Case]:
     for line in lines():
         for text in texts(line):
             for kernel in kernels(Problem.parse(text), "cpu"):
-                yield Case(text, "cpu", kernel)
+                if kernel != "reference" or _once_per_dtype(text):
+                    yield Case(text, "cpu", kernel)
 
 
 def emulated_cases() -> Iterator[Case]:
@@ -101,10 +108,11 @@ def emulated_cases() -> Iterator[Case]:
     for line in lines():
         for text in texts(line):
             problem = Problem.parse(text)
+            work = math.prod(problem.output_shape) * math.prod(problem.weight_shape[1:])
             for kernel in kernels(problem, "sm_80"):
-                small = math.prod(problem.output_shape) * math.prod(problem.weight_shape[1:]) < 2e5
-                if small or kernel != "direct":
-                    yield Case(text, "sm_80", kernel)
+                if kernel == "direct" and (work > 1e5 or not _once_per_dtype(text)):
+                    continue
+                yield Case(text, "sm_80", kernel)
                 if problem.dtype == torch.float32 and kernel != "direct":
                     yield Case(text, "sm_75", kernel)
 

@@ -15,9 +15,10 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
+if TYPE_CHECKING:
+    from rich.table import Table
 
 COMPILING = re.compile(r"Compiling entry function '(?P<symbol>\S+)' for 'sm_(?P<arch>\w+)'")
 MEMORY = re.compile(
@@ -109,6 +110,8 @@ def table_of(records: Iterable[KernelRecord]) -> Table:
     archs = sorted(
         {arch for row in kernels.values() for arch in row}, key=lambda arch: int(arch.rstrip("af"))
     )
+    from rich.table import Table  # here: the build reads logs where rich need not be installed
+
     table = Table("kernel", *(f"sm_{arch}" for arch in archs), title="registers a thread")
     table.columns[0].no_wrap = True
     for name, row in sorted(kernels.items()):
@@ -135,6 +138,8 @@ def main(arguments: list[str]) -> int:
     if not records:
         print(f"{arguments[0]}: no kernel in any *.ptxas.txt; build with nvcc", file=sys.stderr)
         return 2
+    from rich.console import Console
+
     console = Console()
     console.width = max(console.width, 110)
     console.print(table_of(records))
