@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch.autograd import forward_ad
 
 _AUTOCAST_DEVICES = ("cpu", "cuda")
 _AUTOCAST_KEYS = ("AutocastCPU", "AutocastCUDA")
@@ -28,16 +29,33 @@ def autocast(tensors: Sequence[Any]) -> list[Any]:
     return cast
 
 
+def _needs_function(tensors: Sequence[Any]) -> bool:
+    """Whether a derivative or a transform of torch.func may be asked of this call."""
+    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+        return True
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
+def _call_below_autograd(ops: Any, name: str, inputs: Sequence[Any]) -> Any:
+    """The kernel itself: the registered autograd rule costs more than a small convolution."""
+    with torch._C._AutoDispatchBelowAutograd():
+        return getattr(ops, name).default(*inputs)
+
+
 def wrap(rule: Any) -> Callable[..., Any]:
     """``wrapper(ops, *inputs)``: differentiable in eager mode, under torch.func, and compiled."""
     function = _eager_function(rule)
+    casts = rule.name in ("conv_forward", "conv_input_grad")
 
     def wrapper(ops: Any, *inputs: Any) -> Any:
-        if rule.name == "conv_forward" or rule.name == "conv_input_grad":
+        compiling = torch.compiler.is_compiling()
+        if casts and (compiling or torch._C._is_any_autocast_enabled()):
             inputs = (*autocast(inputs[: rule.tensors]), *inputs[rule.tensors :])
-        if torch.compiler.is_compiling():
+        if compiling:
             return getattr(ops, rule.name)(*inputs)
-        return function.apply(ops, *inputs)
+        if _needs_function(inputs[: rule.tensors]):
+            return function.apply(ops, *inputs)
+        return _call_below_autograd(ops, rule.name, inputs)
 
     wrapper.__name__ = rule.name
     return wrapper
@@ -47,7 +65,7 @@ def _eager_function(rule: Any) -> Any:
     """An autograd.Function with the arguments (ops, *inputs of the operator)."""
 
     def forward(ops: Any, *inputs: Any) -> Any:
-        return getattr(ops, rule.name)(*inputs)
+        return _call_below_autograd(ops, rule.name, inputs)
 
     def setup_context(ctx: Any, arguments: tuple[Any, ...], output: Any) -> None:
         ctx.ops = arguments[0]

@@ -36,12 +36,12 @@ def rows() -> list[bench.Row]:
 def test_rows_say_what_was_measured(rows: list[bench.Row]) -> None:
     assert [row.direction for row in rows] == ["fprop", "dgrad", "wgrad", "forward", "backward"]
     assert [row.layer for row in rows] == ["conv"] * 3 + ["pool"] * 2
-    assert rows[0].multiplicity == 2 and rows[2].layout == "nhwc"
+    assert rows[0].multiplicity == 2
     for row in rows:
         assert 0 < row.cnnkern_p10_us <= row.cnnkern_us <= row.cnnkern_p90_us
         assert 0 < row.torch_p10_us <= row.torch_us <= row.torch_p90_us
         assert row.ratio == row.torch_us / row.cnnkern_us
-        assert row.samples >= 7 and row.torch_layout in ("nchw", "nhwc")
+        assert row.samples >= 7 and {row.layout, row.torch_layout} <= {"nchw", "nhwc"}
         assert row.kernel in {kernel["name"] for kernel in _C.kernels()}
         assert row.machine and row.torch == torch.__version__ and row.isa == _C.isa()
     flops = 2 * (2 * 4 * 9 * 8) * (3 * 3 * 3)

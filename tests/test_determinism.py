@@ -44,17 +44,29 @@ def test_runs_and_threads(text, threads):
     assert all(each == found[0] for each in found), text
 
 
-@pytest.mark.parametrize("text", ["n2c4h9w8k6r3s3p1 f32 nchw wgrad", "n2c4h9w8r3s3 maxpool"])
-def test_every_kernel(text, threads):
-    problem = Problem.parse(text)
+EVERY_KERNEL = [
+    cases.Case(text, "cpu", kernel)
+    for text in (
+        "n2c4h9w8k6r3s3p1 wgrad",
+        "n2g4c4h9w8k4r3s3p1 wgrad",
+        "n2c4h9w8r3s3 maxpool",
+        "n2c4h9w8r3s3 maxpool_backward",
+    )
+    for kernel in cases.kernels(Problem.parse(text), "cpu")
+]
+
+
+@pytest.mark.parametrize("case", EVERY_KERNEL, ids=str)
+def test_every_kernel(case, threads):
+    case.skip_if_refused()
+    problem = Problem.parse(case.text)
     tensors = cases.prepared(problem, cases.operands(problem, cases.reals))
-    for kernel in cases.kernels(problem, "cpu"):
-        found = []
-        with testing.force_kernel(problem.operation, kernel):
-            for count in (2, 1):
-                threads(count)
-                found.append(bits(problems.run(problem, torch.ops.cnnkern, *tensors)))
-        assert found[0] == found[1], f"{kernel}: {text}"
+    found = []
+    with testing.force_kernel(problem.operation, case.kernel):
+        for count in (2, 1):
+            threads(count)
+            found.append(bits(problems.run(problem, torch.ops.cnnkern, *tensors)))
+    assert found[0] == found[1], str(case)
 
 
 @pytest.mark.parametrize("dtype", problems.DTYPES.values(), ids=str)

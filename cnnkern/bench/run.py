@@ -40,8 +40,8 @@ def run(
 ) -> list[Row]:
     """Times each problem; ``on_row`` is told each result as it comes.
 
-    cnnkern runs in the layout that the problem names (nchw if none), PyTorch in every layout that
-    it has, and its best counts.
+    Both run in every memory format that such tensors have, whichever the problem names, and the
+    best of each counts.
 
     Args:
         problems: strings, each naming one direction (see :func:`cnnkern.bench.resolve`).
@@ -73,16 +73,21 @@ def run_with_progress(
 
 def _run_one(text: str, net: str, device: str, budget: float, origin: dict[str, Any]) -> Row:
     problem = Problem.parse(text)
-    layout = "nhwc" if problem.channels_last else "nchw"
     workload = Workload(problem, device)
-    ours = workload.call(cnnkern.functional, layout)
-    theirs = {layout: workload.call(torch_functional, layout) for layout in workload.layouts()}
-    _check_agreement(problem, ours(), next(iter(theirs.values()))())
+    layouts = workload.layouts()
+    ours = {f"cnnkern {layout}": workload.call(cnnkern.functional, layout) for layout in layouts}
+    theirs = {f"torch {layout}": workload.call(torch_functional, layout) for layout in layouts}
+    for call in ours.values():
+        _check_agreement(problem, call(), theirs["torch nchw"]())
 
     synchronize = torch.cuda.synchronize if device == "cuda" else lambda: None
-    timings = measure({"cnnkern": ours, **theirs}, budget, synchronize)
-    best = min(theirs, key=lambda layout: timings[layout].median)
-    mine, baseline = timings["cnnkern"], timings[best]
+    timings = measure({**ours, **theirs}, budget, synchronize)
+    my_layout, torch_layout = (
+        min(layouts, key=lambda layout: timings[f"{who} {layout}"].median)
+        for who in ("cnnkern", "torch")
+    )
+    mine, baseline = timings[f"cnnkern {my_layout}"], timings[f"torch {torch_layout}"]
+    plan = _C.plan(f"{text} {my_layout}", _plan_device(device))
     return Row(
         **origin,
         net=net,
@@ -90,13 +95,13 @@ def _run_one(text: str, net: str, device: str, budget: float, origin: dict[str, 
         multiplicity=problem.multiplicity,
         problem=problem.text,
         direction=problem.direction,
-        kernel=_C.plan(text, _plan_device(device))["kernel"],
-        layout=layout,
+        kernel=plan["kernel"],
+        layout=my_layout,
         cnnkern_us=mine.median,
         cnnkern_p10_us=mine.p10,
         cnnkern_p90_us=mine.p90,
         cnnkern_gflops=flops(problem) / mine.median / 1e3,
-        torch_layout=best,
+        torch_layout=torch_layout,
         torch_us=baseline.median,
         torch_p10_us=baseline.p10,
         torch_p90_us=baseline.p90,

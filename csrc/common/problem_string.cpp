@@ -19,8 +19,9 @@ const std::vector<std::string> size_keys = {
   throw std::invalid_argument("problem: '" + word + "' " + why);
 }
 
-// Splits n8c64h56… into key/number pairs; false if the word is not of that form.
-bool parse_sizes(const std::string& word, Sizes& sizes) {
+// Splits n8c64h56… into key/number pairs; nothing if the word is not of that form, as names are.
+Sizes parse_sizes(const std::string& word) {
+  Sizes sizes;
   size_t at = 0;
   while (at < word.size()) {
     std::string key;
@@ -29,14 +30,14 @@ bool parse_sizes(const std::string& word, Sizes& sizes) {
     std::string number;
     while (at < word.size() && std::isdigit(static_cast<unsigned char>(word[at])))
       number += word[at++];
-    if (key.empty() || number.empty()) return false;
+    if (key.empty() || number.empty()) return {};
     bool known = false;
     for (const std::string& candidate : size_keys) known = known || candidate == key;
-    if (!known) return false;
+    if (!known) return {};
     if (number.size() > 15) fail(word, "has a number of more than 15 digits: " + number);
     if (!sizes.emplace(key, std::stoll(number)).second) fail(word, "gives " + key + " twice");
   }
-  return !sizes.empty() && sizes.count("c");
+  return sizes.count("c") ? sizes : Sizes{};
 }
 
 struct Geometry {
@@ -130,8 +131,8 @@ NamedProblem parse_problem(const std::string& text) {
     else if (word.size() > 1 && word.size() < 8 && word[0] == 'x' &&
              word.find_first_not_of("0123456789", 1) == std::string::npos)
       result.multiplicity = std::stoi(word.substr(1));
-    else if (sizes.empty() && parse_sizes(word, sizes)) continue;
-    else if (sizes.empty() && result.name.empty()) sizes.clear(), result.name = word;
+    else if (sizes.empty() && !parse_sizes(word).empty()) sizes = parse_sizes(word);
+    else if (sizes.empty() && result.name.empty()) result.name = word;
     else
       fail(word,
            "is no size list and no option (f32 f64 f16 bf16 nchw nhwc fprop dgrad wgrad "

@@ -52,8 +52,23 @@ void run_depthwise(const ConvProblem& problem, const ConvTensors& tensors, Isa i
                   [&](const GatherConv& conv) { kernels.depthwise(conv, parallel); });
 }
 
-void run_implicit_gemm(const ConvProblem& problem, const ConvTensors& tensors, Isa isa,
+// A filter as large as the input is a fully connected layer: a 1×1 convolution whose channels are
+// all elements of an image. Filters and images hold them in the same order, and with one pixel
+// both layouts are one; dgrad's bias, one a channel, would not fit.
+ConvProblem flattened(ConvProblem problem, const ConvTensors& tensors) {
+  const bool covers = problem.filter == problem.input && problem.output.volume() == 1 &&
+                      problem.pad_begin.d + problem.pad_begin.h + problem.pad_begin.w == 0;
+  if (!covers || problem.groups > 1 || (tensors.bias && problem.direction == ConvDirection::dgrad))
+    return problem;
+  problem.c *= problem.input.volume();
+  problem.input = problem.filter = problem.stride = problem.dilation = {1, 1, 1};
+  problem.layout = Layout::nhwc;
+  return problem;
+}
+
+void run_implicit_gemm(const ConvProblem& original, const ConvTensors& tensors, Isa isa,
                        const ParallelFor& parallel) {
+  const ConvProblem problem = flattened(original, tensors);
   const ConvKernels& kernels = kernels_of(isa);
   if (problem.direction == ConvDirection::wgrad) {
     std::vector<Tap> taps;

@@ -57,15 +57,21 @@ std::vector<Tap> combine(const Axis (&axes)[3], const Strides& source, int64_t c
 Gather make_gather(const void* source, const Strides& strides, const Extent3& extent,
                    int64_t images, int64_t channels, const Axis (&axes)[3],
                    const std::vector<Tap>& taps) {
-  return {source,
-          strides,
-          extent,
-          images,
-          channels,
-          {axes[0].size, axes[1].size, axes[2].size},
-          {axes[0].step, axes[1].step, axes[2].step},
-          taps.data(),
-          static_cast<int64_t>(taps.size())};
+  Gather gather{source,
+                strides,
+                extent,
+                images,
+                channels,
+                {axes[0].size, axes[1].size, axes[2].size},
+                {axes[0].step, axes[1].step, axes[2].step},
+                taps.data(),
+                static_cast<int64_t>(taps.size())};
+  for (int axis = 0; axis < 3; ++axis) {
+    const std::vector<int64_t>& offsets = axes[axis].offsets;  // ascending
+    if (!offsets.empty()) gather.lowest[axis] = offsets.front();
+    if (!offsets.empty()) gather.highest[axis] = offsets.back();
+  }
+  return gather;
 }
 
 }  // namespace

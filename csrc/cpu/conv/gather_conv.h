@@ -32,6 +32,7 @@ struct Gather {
   Extent3 grid, step;
   const Tap* taps = nullptr;
   int64_t tap_count = 0;
+  Extent3 lowest{0, 0, 0}, highest{0, 0, 0};  // of the taps, along each axis
 
   int64_t pixels() const { return images * grid.volume(); }
   int64_t depth() const { return channels * tap_count; }  // of the GEMM

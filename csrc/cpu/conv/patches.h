@@ -2,8 +2,8 @@
 //
 // The matrix has a row for each (tap, channel), tap outermost, and a column for each pixel.
 //   nchw: neighbouring pixels are neighbours in memory. A PixelPanel holds W pixels; gather_rows
-//         writes rows of W. What depends on the pixels only (runs of adjacent source elements) is
-//         found once a panel, what depends on the tap (which lanes are inside) once a tap.
+//         writes rows of W. What depends on the pixels only (runs of adjacent source elements,
+//         whether any tap reads outside) is found once a panel, which lanes are inside once a tap.
 //   nhwc: neighbouring channels are neighbours in memory. gather_pixel writes one column.
 // Storage is converted to the arithmetic type A on the way.
 #pragma once
@@ -43,25 +43,37 @@ class PixelPanel {
  public:
   using Int = std::conditional_t<sizeof(A) == 4, int32_t, int64_t>;
   static constexpr int vectors = W / lanes<A>;
-  static constexpr int max_runs = 3;  // with more, lanes are read one by one
+  static constexpr int max_runs = 4;  // with more, lanes are read one by one
 
-  PixelPanel(const Gather& gather, PixelCursor& cursor, int count) : gather_(gather) {
+  PixelPanel(const Gather& gather, PixelCursor& cursor, int count)
+      : gather_(gather), count_(count) {
+    Extent3 first{INT64_MAX, INT64_MAX, INT64_MAX}, last{0, 0, 0};
     for (int lane = 0; lane < W; ++lane) {
       d_[lane] = h_[lane] = w_[lane] = outside;
-      offset_[lane] = 0;
       if (lane >= count) continue;
-      const int64_t d = cursor.d * gather.step.d, h = cursor.h * gather.step.h;
-      const int64_t w = cursor.w * gather.step.w;
-      d_[lane] = static_cast<int32_t>(d);
-      h_[lane] = static_cast<int32_t>(h);
-      w_[lane] = static_cast<int32_t>(w);
-      offset_[lane] = gather.strides.at(cursor.n, 0, d, h, w);
+      const Extent3 at{cursor.d * gather.step.d, cursor.h * gather.step.h,
+                       cursor.w * gather.step.w};
+      for (int axis = 0; axis < 3; ++axis) {
+        first[axis] = std::min(first[axis], at[axis]);
+        last[axis] = std::max(last[axis], at[axis]);
+      }
+      d_[lane] = static_cast<int32_t>(at.d);
+      h_[lane] = static_cast<int32_t>(at.h);
+      w_[lane] = static_cast<int32_t>(at.w);
+      valid_[lane] = -1;
+      offset_[lane] = gather.strides.at(cursor.n, 0, at.d, at.h, at.w);
       cursor.advance();
       if (lane > 0 && offset_[lane] == offset_[lane - 1] + 1) continue;
       if (runs_ < max_runs) run_begin_[runs_] = lane;
       ++runs_;
     }
-    if (runs_ <= max_runs) run_begin_[runs_] = W;
+    for (int axis = 0; axis < 3; ++axis)
+      interior_ = interior_ && first[axis] + gather.lowest[axis] >= 0 &&
+                  last[axis] + gather.highest[axis] < gather.extent[axis];
+    if (runs_ > max_runs) return;
+    run_begin_[runs_] = W;
+    for (int run = 0; run < runs_; ++run)
+      for (int lane = run_begin_[run]; lane < run_begin_[run + 1]; ++lane) in_run_[run][lane] = -1;
   }
 
   /// Rows [begin, end) of the matrix, each W wide, one after another.
@@ -82,7 +94,7 @@ class PixelPanel {
 
   template <class T>
   void gather_tap(const T* source, const Tap& tap, int64_t channels, A* to) {
-    const int valid = find_valid(tap);
+    const int valid = interior_ ? count_ : find_valid(tap);
     const int64_t stride = gather_.strides.c;
     if (valid == 0) {
       __builtin_memset(to, 0, channels * W * sizeof(A));
@@ -91,7 +103,11 @@ class PixelPanel {
         for (int v = 0; v < vectors; ++v)
           store<A>(to + v * lanes<A>, load<A>(source + c * stride + offset_[0] + v * lanes<A>));
     } else if (std::is_same_v<T, A> && runs_ <= max_runs) {
-      gather_runs(reinterpret_cast<const A*>(source), channels, to);
+      const auto* from = reinterpret_cast<const A*>(source);
+      if (runs_ == 1) gather_runs<1>(from, channels, to);
+      else if (runs_ == 2) gather_runs<2>(from, channels, to);
+      else if (runs_ == 3) gather_runs<3>(from, channels, to);
+      else gather_runs<4>(from, channels, to);
     } else {
       gather_lanes(source, channels, to);
     }
@@ -114,26 +130,29 @@ class PixelPanel {
   }
 
   // A masked load for each run, or-ed together.
+  template <int runs>
   void gather_runs(const A* source, int64_t channels, A* to) {
-    Mask<A> masks[max_runs][vectors] = {};
-    const A* runs[max_runs] = {};
-    for (int run = 0; run < runs_; ++run) {
-      const int begin = run_begin_[run], end = run_begin_[run + 1];
-      runs[run] = source + offset_[begin] - begin;
+    Mask<A> masks[runs][vectors];
+    const A* from[runs];
+    for (int run = 0; run < runs; ++run) {
+      from[run] = source + offset_[run_begin_[run]] - run_begin_[run];
       for (int v = 0; v < vectors; ++v)
-        for (int i = 0; i < lanes<A>; ++i) {
-          const int lane = v * lanes<A> + i;
-          masks[run][v][i] = lane >= begin && lane < end ? valid_[lane] : 0;
-        }
+        masks[run][v] = lane_mask(valid_, v) & lane_mask(in_run_[run], v);
     }
     for (int64_t c = 0; c < channels; ++c, to += W)
       for (int v = 0; v < vectors; ++v) {
         Mask<A> bits = {};
-        for (int run = 0; run < runs_; ++run)
+        for (int run = 0; run < runs; ++run)
           bits |= reinterpret_cast<Mask<A>>(
-              load_masked(runs[run] + c * gather_.strides.c + v * lanes<A>, masks[run][v]));
+              load_masked(from[run] + c * gather_.strides.c + v * lanes<A>, masks[run][v]));
         store<A>(to + v * lanes<A>, reinterpret_cast<Vec<A>>(bits));
       }
+  }
+
+  static Mask<A> lane_mask(const Int (&bits)[W], int vector) {
+    Mask<A> mask;
+    __builtin_memcpy(&mask, bits + vector * lanes<A>, sizeof mask);
+    return mask;
   }
 
   template <class T>
@@ -154,10 +173,13 @@ class PixelPanel {
   }
 
   const Gather& gather_;
+  int count_;
+  bool interior_ = true;  // every tap finds every lane inside
   int runs_ = 0, run_begin_[max_runs + 1] = {};
   int32_t d_[W] = {}, h_[W] = {}, w_[W] = {};
   int64_t offset_[W] = {};
-  alignas(64) Int valid_[W] = {};
+  alignas(64) Int valid_[W] = {};  // of the current tap; of all taps if interior
+  alignas(64) Int in_run_[max_runs][W] = {};
 };
 
 template <class A, class T>

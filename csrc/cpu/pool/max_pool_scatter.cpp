@@ -13,6 +13,31 @@
 namespace cnnkern::cpu {
 namespace {
 
+struct Block {
+  int64_t positions, windows, channels;  // input elements and outputs of a channel; channels
+  int64_t step, window_step;             // from one to the next of them
+};
+
+template <class T, class A>
+void add_plane(const Block& block, const T* gradient, const int64_t* index, A* sums) {
+  std::fill_n(sums, block.positions, A(0));
+  for (int64_t window = 0; window < block.windows; ++window)
+    if (index[window] >= 0 && index[window] < block.positions)
+      sums[index[window]] += static_cast<A>(gradient[window]);
+}
+
+template <class T, class A>
+void add_channels(const Block& block, const T* gradient, const int64_t* index, A* sums) {
+  for (int64_t i = 0; i < block.positions; ++i)
+    std::fill_n(sums + i * block.step, block.channels, A(0));
+  for (int64_t window = 0; window < block.windows; ++window)
+    for (int64_t c = 0; c < block.channels; ++c) {
+      const int64_t at = window * block.window_step + c, position = index[at];
+      if (position >= 0 && position < block.positions)
+        sums[position * block.step + c] += static_cast<A>(gradient[at]);
+    }
+}
+
 template <class T>
 void scatter(const PoolProblem& p, const PoolTensors& tensors, const ParallelFor& parallel) {
   using A = accumulator_t<T>;
@@ -37,13 +62,9 @@ void scatter(const PoolProblem& p, const PoolTensors& tensors, const ParallelFor
         sums = to;
         step = in.space.w;
       }
-      for (int64_t i = 0; i < positions; ++i) std::fill_n(sums + i * step, channels, A(0));
-      for (int64_t window = 0; window < windows; ++window)
-        for (int64_t c = 0; c < channels; ++c) {
-          const int64_t at = window * out.space.w + c, position = index[at];
-          if (position >= 0 && position < positions)
-            sums[position * step + c] += static_cast<A>(gradient[at]);
-        }
+      const Block shape{positions, windows, channels, step, out.space.w};
+      if (step == 1) add_plane(shape, gradient, index, sums);
+      else add_channels(shape, gradient, index, sums);
       if constexpr (!std::is_same_v<T, A>)
         for (int64_t i = 0; i < positions; ++i)
           for (int64_t c = 0; c < channels; ++c)

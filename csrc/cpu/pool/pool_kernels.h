@@ -17,12 +17,15 @@
 
 namespace cnnkern::cpu::CNNKERN_CPU_ISA {
 
-inline int64_t first_tap(int64_t start,
-                         int64_t dilation) {  // the first with start + tap·dilation >= 0
-  return start >= 0 ? 0 : (-start + dilation - 1) / dilation;
+// The first tap with start + tap·dilation >= 0, and the end of those inside. Dilation is 1 almost
+// always, and a division costs as much as a small window.
+inline int64_t first_tap(int64_t start, int64_t dilation) {
+  if (start >= 0) return 0;
+  return dilation == 1 ? -start : (-start + dilation - 1) / dilation;
 }
 inline int64_t end_tap(int64_t start, int64_t dilation, int64_t taps, int64_t size) {
-  return start >= size ? 0 : std::min(taps, (size - 1 - start) / dilation + 1);
+  if (start >= size) return 0;
+  return std::min(taps, dilation == 1 ? size - start : (size - 1 - start) / dilation + 1);
 }
 
 template <class T>
@@ -55,9 +58,18 @@ class MaxPoolForward {
     const bool nhwc = p.layout == Layout::nhwc;
     const int64_t channels = nhwc ? 1 : p.c, rows = p.output.d * p.output.h;
     parallel(p.n * channels * rows, [&](int64_t begin, int64_t end) {
-      for (int64_t task = begin; task < end; ++task) {
-        const int64_t plane = task / rows, z = task % rows / p.output.h, y = task % p.output.h;
-        const int64_t n = plane / channels, c = plane % channels;
+      int64_t y = begin % p.output.h, z = begin / p.output.h % p.output.d;
+      int64_t c = begin / rows % channels, n = begin / rows / channels;
+      const auto advance = [&] {  // a division would cost as much as a short row
+        if (++y < p.output.h) return;
+        y = 0;
+        if (++z < p.output.d) return;
+        z = 0;
+        if (++c < channels) return;
+        c = 0;
+        ++n;
+      };
+      for (int64_t task = begin; task < end; ++task, advance()) {
         Row row;
         row.input = input_ + n * in_.n + c * in_.c;
         row.output = out_.at(n, c, z, y, 0);
@@ -92,8 +104,13 @@ class MaxPoolForward {
   }
 
   void store_best(int64_t at, const Best& best, int64_t count) const {
-    if (count == lanes<A>) store<A>(output_ + at, best.value);
-    else store_partial<A>(output_ + at, best.value, count);
+    if (count == lanes<A>) {
+      store<A>(output_ + at, best.value);
+      if (indices_)
+        for (int i = 0; i < lanes<A>; ++i) indices_[at + i] = best.index[i];
+      return;
+    }
+    store_partial<A>(output_ + at, best.value, count);
     if (indices_)
       for (int64_t i = 0; i < count; ++i) indices_[at + i] = best.index[i];
   }
@@ -129,12 +146,23 @@ class MaxPoolForward {
     const int64_t reach = p.input.w + p.pad.w - p.footprint(2);
     const int64_t inner = std::min((p.pad.w + p.stride.w - 1) / p.stride.w, p.output.w);
     const int64_t outer = reach < 0 ? inner : std::clamp(reach / p.stride.w + 1, inner, p.output.w);
-    if (outer - inner < lanes<A>) return pool_singles(row, 0, p.output.w);
+    const bool few = outer - inner < lanes<A>;
+    const bool few_masked = std::is_same_v<T, A> && p.stride.w <= 2 && outer > inner;
+    if (few && !few_masked) return pool_singles(row, 0, p.output.w);
     pool_singles(row, 0, inner);
-    if (p.stride.w == 1) pool_vectors<1>(row, inner, outer);
+    if (few && p.stride.w == 1) pool_few<1>(row, inner, outer);
+    else if (few) pool_few<2>(row, inner, outer);
+    else if (p.stride.w == 1) pool_vectors<1>(row, inner, outer);
     else if (p.stride.w == 2) pool_vectors<2>(row, inner, outer);
     else pool_vectors<0>(row, inner, outer);
     pool_singles(row, outer, p.output.w);
+  }
+
+  // The elements `stride` apart of two vectors, the second of which begins at element lanes − 1.
+  template <int stride, size_t... lane>
+  static Vec<A> spread(Vec<A> low, Vec<A> high, std::index_sequence<lane...>) {
+    if constexpr (stride == 1) return low;
+    return __builtin_shufflevector(low, high, (2 * lane < lanes<A> ? 2 * lane : 2 * lane + 1)...);
   }
 
   // A vector of elements `stride` apart, nothing read between the last and the next vector.
@@ -142,9 +170,8 @@ class MaxPoolForward {
   Vec<A> load_strided(const T* from, std::index_sequence<lane...>) const {
     if constexpr (stride == 1) {
       return load<A>(from);
-    } else if constexpr (stride == 2) {  // the second vector begins at an odd element
-      return __builtin_shufflevector(load<A>(from), load<A>(from + lanes<A> - 1),
-                                     (2 * lane < lanes<A> ? 2 * lane : 2 * lane + 1)...);
+    } else if constexpr (stride == 2) {
+      return spread<2>(load<A>(from), load<A>(from + lanes<A> - 1), std::index_sequence<lane...>());
     } else {
       return Vec<A>{static_cast<A>(from[lane * p.stride.w])...};
     }
@@ -174,6 +201,34 @@ class MaxPoolForward {
     }
   }
 
+  // Fewer windows than lanes: masked loads read just what those windows cover.
+  template <int stride>
+  void pool_few(const Row& row, int64_t inner, int64_t outer) const {
+    const int64_t w = inner * p.stride.w - p.pad.w, span = (outer - inner - 1) * stride + 1;
+    Mask<A> steps, low, high;
+    for (int i = 0; i < lanes<A>; ++i) {
+      steps[i] = static_cast<Index>(i * stride);
+      low[i] = i < span ? -1 : 0;
+      high[i] = i + lanes<A> - 1 < span ? -1 : 0;
+    }
+    Best best = start();
+    bool first = true;
+    for_each_tap_row(row, [&](const T* from, int64_t flat) {
+      for (int64_t s = 0; s < p.window.w; ++s) {
+        const int64_t at = w + s * p.dilation.w;
+        const A* const taps = reinterpret_cast<const A*>(from + at);
+        const Vec<A> value =
+            spread<stride>(load_masked<A>(taps, low), load_masked<A>(taps + lanes<A> - 1, high),
+                           std::make_index_sequence<lanes<A>>());
+        const Mask<A> index = static_cast<Index>(flat + at) + steps;
+        if (first) best = {value, index};
+        else best.take(value, index);
+        first = false;
+      }
+    });
+    store_best(row.output + inner, best, outer - inner);
+  }
+
   void pool_singles(const Row& row, int64_t begin, int64_t end) const {
     for (int64_t x = begin; x < end; ++x) {
       const int64_t w = x * p.stride.w - p.pad.w, s0 = first_tap(w, p.dilation.w);
@@ -184,9 +239,10 @@ class MaxPoolForward {
         for (int64_t s = s0; s < s1; ++s) {
           const int64_t at = w + s * p.dilation.w;
           const auto value = static_cast<A>(from[at]);
-          if (best_index >= 0 && !(value > best) && value == value) continue;
-          best = value;
-          best_index = flat + at;
+          // No branch: which tap wins cannot be predicted.
+          const bool better = (best_index < 0) | (value > best) | (value != value);
+          best = better ? value : best;
+          best_index = better ? flat + at : best_index;
         }
       });
       output_[row.output + x] = static_cast<T>(best);
