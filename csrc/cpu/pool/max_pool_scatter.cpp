@@ -1,8 +1,9 @@
 // Max pooling backward by scattering: every window adds its gradient where its maximum was.
 //
 // A task owns a block of channels of one image, so that no two threads write to the same plane and
-// the order of the sums is fixed. In nchw a block is one plane; in nhwc it is as many channels as
-// fill a cache line, so that lines are not shared either. float16 and bfloat16 are summed in a
+// the order of the sums is fixed. In nchw a block is one plane; in nhwc it is four cache lines of
+// channels: one line a pixel, pixels a power of two apart, would fall into few sets of the cache.
+// float16 and bfloat16 are summed in a
 // float copy of the block.
 #include <algorithm>
 #include <vector>
@@ -16,6 +17,15 @@ namespace {
 struct Block {
   int64_t positions, windows, channels;  // input elements and outputs of a channel; channels
   int64_t step, window_step;             // from one to the next of them
+  int64_t row;                           // windows that are done between two fills
+
+  /// Input elements that the windows before `window` may reach.
+  int64_t reach(const PoolProblem& p, int64_t window) const {
+    if (p.input.d > 1 || window >= windows) return positions;
+    const int64_t last_row = (window - 1) / row;
+    const int64_t rows = last_row * p.stride.h - p.pad.h + p.footprint(1);
+    return std::clamp<int64_t>(rows, 0, p.input.h) * p.input.w;
+  }
 };
 
 template <class T, class A>
@@ -26,16 +36,21 @@ void add_plane(const Block& block, const T* gradient, const int64_t* index, A* s
       sums[index[window]] += static_cast<A>(gradient[window]);
 }
 
+// A row of windows at a time, zeroing the input's rows just before: the block outgrows the cache.
 template <class T, class A>
-void add_channels(const Block& block, const T* gradient, const int64_t* index, A* sums) {
-  for (int64_t i = 0; i < block.positions; ++i)
-    std::fill_n(sums + i * block.step, block.channels, A(0));
-  for (int64_t window = 0; window < block.windows; ++window)
-    for (int64_t c = 0; c < block.channels; ++c) {
-      const int64_t at = window * block.window_step + c, position = index[at];
-      if (position >= 0 && position < block.positions)
-        sums[position * block.step + c] += static_cast<A>(gradient[at]);
-    }
+void add_channels(const PoolProblem& p, const Block& block, const T* gradient, const int64_t* index,
+                  A* sums) {
+  int64_t zeroed = 0;
+  for (int64_t first = 0; first < block.windows || zeroed < block.positions; first += block.row) {
+    const int64_t end = std::min(first + block.row, block.windows), reach = block.reach(p, end);
+    for (; zeroed < reach; ++zeroed) std::fill_n(sums + zeroed * block.step, block.channels, A(0));
+    for (int64_t window = first; window < end; ++window)
+      for (int64_t c = 0; c < block.channels; ++c) {
+        const int64_t at = window * block.window_step + c, position = index[at];
+        if (position >= 0 && position < zeroed)
+          sums[position * block.step + c] += static_cast<A>(gradient[at]);
+      }
+  }
 }
 
 template <class T>
@@ -43,7 +58,7 @@ void scatter(const PoolProblem& p, const PoolTensors& tensors, const ParallelFor
   using A = accumulator_t<T>;
   const Strides in = dense_strides(p.layout, p.c, p.input);
   const Strides out = dense_strides(p.layout, p.c, p.output);
-  const int64_t block = p.layout == Layout::nchw ? 1 : 64 / static_cast<int64_t>(sizeof(T));
+  const int64_t block = p.layout == Layout::nchw ? 1 : 256 / static_cast<int64_t>(sizeof(T));
   const int64_t blocks = (p.c + block - 1) / block;
   const int64_t positions = p.input.volume(), windows = p.output.volume();
   parallel(p.n * blocks, [&](int64_t begin, int64_t end) {
@@ -62,9 +77,9 @@ void scatter(const PoolProblem& p, const PoolTensors& tensors, const ParallelFor
         sums = to;
         step = in.space.w;
       }
-      const Block shape{positions, windows, channels, step, out.space.w};
+      const Block shape{positions, windows, channels, step, out.space.w, p.output.w};
       if (step == 1) add_plane(shape, gradient, index, sums);
-      else add_channels(shape, gradient, index, sums);
+      else add_channels(p, shape, gradient, index, sums);
       if constexpr (!std::is_same_v<T, A>)
         for (int64_t i = 0; i < positions; ++i)
           for (int64_t c = 0; c < channels; ++c)

@@ -106,8 +106,9 @@ class MaxPoolForward {
   void store_best(int64_t at, const Best& best, int64_t count) const {
     if (count == lanes<A>) {
       store<A>(output_ + at, best.value);
+      typedef int64_t Wide __attribute__((vector_size(8 * lanes<A>), may_alias, aligned(8)));
       if (indices_)
-        for (int i = 0; i < lanes<A>; ++i) indices_[at + i] = best.index[i];
+        *reinterpret_cast<Wide*>(indices_ + at) = __builtin_convertvector(best.index, Wide);
       return;
     }
     store_partial<A>(output_ + at, best.value, count);
@@ -115,26 +116,37 @@ class MaxPoolForward {
       for (int64_t i = 0; i < count; ++i) indices_[at + i] = best.index[i];
   }
 
+  // One window of all channels, several vectors of them at a time where there are so many.
   void pool_channels(const Row& row, int64_t x) const {
+    int64_t c = 0;
+    for (; c + 4 * lanes<A> <= p.c; c += 4 * lanes<A>) pool_window<4>(row, x, c, lanes<A>);
+    for (; c < p.c; c += lanes<A>) pool_window<1>(row, x, c, std::min<int64_t>(lanes<A>, p.c - c));
+  }
+
+  // Channels from c on: `vectors` whole vectors, or the first `count` lanes of one.
+  template <int vectors>
+  void pool_window(const Row& row, int64_t x, int64_t c, int64_t count) const {
     const int64_t w = x * p.stride.w - p.pad.w, s0 = first_tap(w, p.dilation.w);
     const int64_t s1 = end_tap(w, p.dilation.w, p.window.w, p.input.w);
-    for (int64_t c = 0; c < p.c; c += lanes<A>) {
-      const int64_t count = std::min<int64_t>(lanes<A>, p.c - c);
-      Best best = start();
-      bool first = true;
-      for_each_tap_row(row, [&](const T* from, int64_t flat) {
-        for (int64_t s = s0; s < s1; ++s) {
-          const int64_t at = w + s * p.dilation.w;
-          const T* const taps = from + at * in_.space.w + c;
-          const Vec<A> value = count == lanes<A> ? load<A>(taps) : load_partial<A>(taps, count);
-          const Mask<A> index = static_cast<Index>(flat + at) - Mask<A>{};
-          if (first) best = {value, index};
-          else best.take(value, index);
-          first = false;
+    Best best[vectors];
+    for (Best& each : best) each = start();
+    bool first = true;
+    for_each_tap_row(row, [&](const T* from, int64_t flat) {
+      for (int64_t s = s0; s < s1; ++s) {
+        const int64_t at = w + s * p.dilation.w;
+        const T* const taps = from + at * in_.space.w + c;
+        const Mask<A> index = static_cast<Index>(flat + at) - Mask<A>{};
+        for (int v = 0; v < vectors; ++v) {
+          const Vec<A> value =
+              count == lanes<A> ? load<A>(taps + v * lanes<A>) : load_partial<A>(taps, count);
+          if (first) best[v] = {value, index};
+          else best[v].take(value, index);
         }
-      });
-      store_best(row.output + x * out_.space.w + c, best, count);
-    }
+        first = false;
+      }
+    });
+    for (int v = 0; v < vectors; ++v)
+      store_best(row.output + x * out_.space.w + c + v * lanes<A>, best[v], count);
   }
 
   static Best start() {
