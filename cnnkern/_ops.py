@@ -251,10 +251,13 @@ class _MaxPoolForward:
         x, *ctx.p = inputs
         ctx.size = x.shape[2:]
         ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)  # else zeros for the indices' gradient are made each time
         ctx.save_for_backward(output[1])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+        if grad is None:
+            return (None,)
         (indices,) = ctx.saved_tensors
         return (max_pool_backward(ctx.ops, grad, indices, ctx.size, *ctx.p),)
 
