@@ -60,7 +60,9 @@ def _warm_up(call: Call, synchronize: Call) -> int:
 
 
 def _sample(call: Call, repeats: int, synchronize: Call) -> float:
-    """Seconds a call."""
+    """Seconds a call, after one that is not timed: memory that the allocator has just given back to
+    the system costs a page fault every 4 KiB, and would be billed to whoever comes next."""
+    call()
     synchronize()
     start = time.perf_counter()
     for _ in range(repeats):
