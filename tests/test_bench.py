@@ -58,10 +58,12 @@ def test_calls_take_turns_and_are_all_warmed_up() -> None:
     found = bench.measure({"a": call("a"), "b": call("b")}, budget=0, min_samples=7)
     assert found["a"].samples == found["b"].samples == 7
     assert found["a"].median >= 2000
-    sampled = log[-14:]
+    calls = log[-28:]
+    assert calls[::2] == calls[1::2], "a sample is one untimed call and one that is timed"
+    sampled = calls[::2]
     assert all({x, y} == {"a", "b"} for x, y in zip(sampled[::2], sampled[1::2], strict=True))
     assert sampled[0] != sampled[2], "the order rotates"
-    assert min(log[:-14].count("a"), log[:-14].count("b")) >= 3
+    assert min(log[:-28].count("a"), log[:-28].count("b")) >= 3
 
 
 def test_a_wrong_result_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
