@@ -52,12 +52,14 @@ void run_depthwise(const ConvProblem& problem, const ConvTensors& tensors, Isa i
                   [&](const GatherConv& conv) { kernels.depthwise(conv, parallel); });
 }
 
-// A filter as large as the input is a fully connected layer: a 1×1 convolution whose channels are
-// all elements of an image. Filters and images hold them in the same order, and with one pixel
+// A dense filter as large as the input is a fully connected layer: a 1×1 convolution whose channels
+// are all elements of an image. Filters and images hold them in the same order, and with one pixel
 // both layouts are one; dgrad's bias, one a channel, would not fit.
 ConvProblem flattened(ConvProblem problem, const ConvTensors& tensors) {
-  const bool covers = problem.filter == problem.input && problem.output.volume() == 1 &&
-                      problem.pad_begin.d + problem.pad_begin.h + problem.pad_begin.w == 0;
+  bool covers = problem.output.volume() == 1;
+  for (int axis = 0; axis < 3; ++axis)
+    covers = covers && problem.filter[axis] == problem.input[axis] &&
+             problem.footprint(axis) == problem.input[axis] && problem.pad_begin[axis] == 0;
   if (!covers || problem.groups > 1 || (tensors.bias && problem.direction == ConvDirection::dgrad))
     return problem;
   problem.c *= problem.input.volume();

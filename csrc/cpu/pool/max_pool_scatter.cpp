@@ -3,8 +3,7 @@
 // A task owns a block of channels of one image, so that no two threads write to the same plane and
 // the order of the sums is fixed. In nchw a block is one plane; in nhwc it is four cache lines of
 // channels: one line a pixel, pixels a power of two apart, would fall into few sets of the cache.
-// float16 and bfloat16 are summed in a
-// float copy of the block.
+// float16 and bfloat16 are summed in a float copy of the block.
 #include <algorithm>
 #include <vector>
 
