@@ -34,7 +34,8 @@ bool same_place(Site a, Site b) {
 
 }  // namespace
 
-void Block::run(const LaunchInfo& launch, uint3 block_index, uint64_t linear_index) {
+void Block::run(const LaunchInfo& launch, const Observers& observers, uint3 block_index,
+                uint64_t linear_index) {
   launch_ = &launch;
   block_index_ = block_index;
   random_ = Random(launch.seed ^ (linear_index + 1) * 0xd1342543de82ef95u);
@@ -45,13 +46,19 @@ void Block::run(const LaunchInfo& launch, uint3 block_index, uint64_t linear_ind
   gridDim = launch.grid;
   prepare_shared_memory();
   start_threads();
+  for (const auto& observer : observers)
+    observers_.push_back(observer->begin_block(block_index, linear_index));
+  observed = !observers_.empty();
   try {
     schedule();
     check_red_zones();
+    for (const auto& observer : observers_) observer->block_ended();
   } catch (const std::exception& error) {
     failure_ = error.what();
     cancel();
   }
+  observed = false;
+  observers_.clear();
   allow_access(shared_.data(), shared_.size());
   shared_range = {nullptr, nullptr};
   current = outer;
@@ -132,6 +139,7 @@ void Block::schedule() {
 void Block::release_barrier() {
   for (const Thread& thread : threads_)
     if (!same_place(thread.site, threads_[0].site)) fail_stuck();
+  for (const auto& observer : observers_) observer->barrier(threads_[0].site);
   at_barrier_ = 0;
   for (int thread = 0; thread < static_cast<int>(threads_.size()); ++thread) {
     threads_[thread].state = ThreadState::ready;
@@ -175,6 +183,7 @@ void Block::run_thread() {
     if (!thread.copies.empty())
       fail("cp.async: the thread ended without waiting for a copy that it issued here",
            thread.copies.front().site);
+    for (const auto& observer : observers_) observer->thread_ended(running_);
   } catch (const Cancelled&) {
   } catch (const std::exception& error) {
     failure_ = error.what();
@@ -206,7 +215,7 @@ void Block::barrier(Site site) {
 }
 
 void Block::cp_async_issue(void* shared, const void* global, size_t bytes, bool valid, Site site) {
-  check_shared(shared, bytes, site);
+  check_shared(Effect::copy_issue, shared, bytes, site);
   Thread& thread = threads_[running_];
   Copy& copy = thread.copies.emplace_back();
   copy.destination = shared;
@@ -215,7 +224,7 @@ void Block::cp_async_issue(void* shared, const void* global, size_t bytes, bool 
   copy.site = site;
   std::memset(copy.data, 0, bytes);
   if (valid) {
-    check_global(global, bytes, site);
+    check_global(Effect::load, global, bytes, site);
     std::memcpy(copy.data, global, bytes);
   }
   std::memset(shared, poison, bytes);
@@ -226,9 +235,19 @@ void Block::cp_async_commit_group() { ++threads_[running_].committed_groups; }
 void Block::cp_async_wait_group(int pending) {
   Thread& thread = threads_[running_];
   auto copy = thread.copies.begin();
-  for (; copy != thread.copies.end() && copy->group < thread.committed_groups - pending; ++copy)
+  for (; copy != thread.copies.end() && copy->group < thread.committed_groups - pending; ++copy) {
+    if (observed)
+      observe_access(Space::shared, Effect::copy_arrival, copy->destination, copy->bytes,
+                     copy->site);
     std::memcpy(copy->destination, copy->data, copy->bytes);
+  }
   thread.copies.erase(thread.copies.begin(), copy);
+}
+
+void Block::observe_access(Space space, Effect effect, const void* pointer, size_t bytes,
+                           Site site) {
+  const Access access{space, effect, pointer, bytes, site, running_};
+  for (const auto& observer : observers_) observer->access(access);
 }
 
 void Block::rendezvous(unsigned mask, const char* opcode, void* operands, Complete complete,
@@ -265,6 +284,7 @@ void Block::rendezvous(unsigned mask, const char* opcode, void* operands, Comple
   if (joined->arrived != mask) return wait(ThreadState::at_rendezvous, opcode, site);
 
   complete(joined->operands.data(), mask);
+  for (const auto& observer : observers_) observer->collective(opcode, first_thread, mask, site);
   if (joined != &warp.open.back()) *joined = warp.open.back();
   warp.open.pop_back();
   for (int other = 0; other < 32; ++other)

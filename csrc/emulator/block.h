@@ -13,6 +13,7 @@
 
 #include "emulator/device.h"
 #include "emulator/fiber.h"
+#include "emulator/observer.h"
 
 namespace cnnkern::emulator {
 
@@ -74,8 +75,11 @@ class Random {
 /// Runs blocks, one after the other, on the OS thread that calls; keeps stacks and shared memory.
 class Block {
  public:
+  using Observers = std::vector<std::unique_ptr<LaunchObserver>>;
+
   /// Throws std::runtime_error with a report if the kernel broke a rule.
-  void run(const LaunchInfo& launch, uint3 block_index, uint64_t linear_index);
+  void run(const LaunchInfo& launch, const Observers& observers, uint3 block_index,
+           uint64_t linear_index);
 
   /// The block that runs on this OS thread; null outside a kernel.
   static thread_local Block* current;
@@ -86,6 +90,7 @@ class Block {
   void cp_async_issue(void* shared, const void* global, size_t bytes, bool valid, Site site);
   void cp_async_commit_group();
   void cp_async_wait_group(int pending);
+  void observe_access(Space space, Effect effect, const void* pointer, size_t bytes, Site site);
   [[noreturn]] void fail(const std::string& message, Site site) const;
 
  private:
@@ -111,6 +116,7 @@ class Block {
   Fiber* take_fiber();
 
   const LaunchInfo* launch_ = nullptr;
+  std::vector<std::unique_ptr<BlockObserver>> observers_;
   uint3 block_index_{};
   Random random_{0};
   std::vector<Thread> threads_;

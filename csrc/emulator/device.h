@@ -27,24 +27,37 @@ CNNKERN_BUILT_IN SharedRange shared_range;
 /// The block's shared memory; fails unless the launch gave exactly `bytes`.
 void* shared_memory(size_t bytes, Site site);
 
+/// What an access touches and does; copy_issue and copy_arrival are the two moments of a cp.async.
+enum class Space : uint8_t { global, shared };
+enum class Effect : uint8_t { load, store, copy_issue, copy_arrival };
+
+/// Whether anyone watches the running block (observer.h).
+CNNKERN_BUILT_IN bool observed;
+void observe(Space space, Effect effect, const void* pointer, size_t bytes, Site site);
+
 [[noreturn]] void fail_shared(const void* pointer, size_t bytes, size_t alignment, Site site);
 [[noreturn]] void fail_global(const void* pointer, size_t bytes, size_t alignment, Site site);
 
 /// Fails unless [pointer, pointer + bytes) lies in shared memory and is aligned as the hardware
-/// demands: to the size of the access.
-inline void check_shared(const void* pointer, size_t bytes, Site site) {
+/// demands: to the size of the access. Then tells those who watch.
+inline void check_shared(Effect effect, const void* pointer, size_t bytes, Site site) {
   const auto address = reinterpret_cast<uintptr_t>(pointer);
   const auto begin = reinterpret_cast<uintptr_t>(shared_range.begin);
   const auto end = reinterpret_cast<uintptr_t>(shared_range.end);
   if (address % bytes != 0 || address < begin || address + bytes > end) [[unlikely]]
     fail_shared(pointer, bytes, bytes, site);
+  if (observed) [[unlikely]]
+    observe(Space::shared, effect, pointer, bytes, site);
 }
 
 /// Fails if the pointer is misaligned or is not a global one. (AddressSanitizer knows the bounds.)
-inline void check_global(const void* pointer, size_t bytes, Site site) {
+/// Then tells those who watch.
+inline void check_global(Effect effect, const void* pointer, size_t bytes, Site site) {
   const auto address = reinterpret_cast<uintptr_t>(pointer);
   if (address % bytes != 0 || pointer == nullptr || shared_range.contains(pointer)) [[unlikely]]
     fail_global(pointer, bytes, bytes, site);
+  if (observed) [[unlikely]]
+    observe(Space::global, effect, pointer, bytes, site);
 }
 
 /// Waits until every lane in `mask` has called with the same mask, opcode and site; the last one

@@ -14,6 +14,7 @@
 
 #include "emulator/block.h"
 #include "emulator/device.h"
+#include "emulator/observer.h"
 
 namespace cnnkern::emulator {
 namespace {
@@ -106,6 +107,7 @@ void launch(const char* kernel_name, dim3 grid, dim3 block, size_t shared_bytes,
   const LaunchInfo info{kernel_name, grid, block, shared_bytes, seed(), &body};
   const uint64_t count = uint64_t{grid.x} * grid.y * grid.z;
   const BlockOrder order(count, info.seed);
+  const Block::Observers observers = observers_of(info);
 
   // The failure reported is the one earliest in the order, whichever OS thread met it first.
   std::atomic<uint64_t> next{0}, failed_at{count};
@@ -119,7 +121,7 @@ void launch(const char* kernel_name, dim3 grid, dim3 block, size_t shared_bytes,
                               static_cast<unsigned>(index / grid.x % grid.y),
                               static_cast<unsigned>(index / grid.x / grid.y)};
       try {
-        runner->run(info, block_index, index);
+        runner->run(info, observers, block_index, index);
       } catch (const std::exception& error) {
         const std::lock_guard lock(mutex);
         if (at < failed_at) failed_at = at, report = error.what();
@@ -134,6 +136,7 @@ void launch(const char* kernel_name, dim3 grid, dim3 block, size_t shared_bytes,
   work();
   others.clear();  // joins
   if (!report.empty()) throw std::runtime_error(report);
+  for (const auto& observer : observers) observer->launch_ended();
 }
 
 void* shared_memory(size_t bytes, Site site) {

@@ -33,7 +33,7 @@ inline constexpr bool is_access_size =
 template <class V>
 V load_global(const void* pointer, emulator::Site site = emulator::Site::current()) {
   static_assert(is_access_size<V>);
-  emulator::check_global(pointer, sizeof(V), site);
+  emulator::check_global(emulator::Effect::load, pointer, sizeof(V), site);
   return *static_cast<const V*>(pointer);
 }
 
@@ -45,21 +45,21 @@ V load_global_readonly(const void* pointer, emulator::Site site = emulator::Site
 template <class V>
 void store_global(void* pointer, V value, emulator::Site site = emulator::Site::current()) {
   static_assert(is_access_size<V>);
-  emulator::check_global(pointer, sizeof(V), site);
+  emulator::check_global(emulator::Effect::store, pointer, sizeof(V), site);
   *static_cast<V*>(pointer) = value;
 }
 
 template <class V>
 V load_shared(const void* pointer, emulator::Site site = emulator::Site::current()) {
   static_assert(is_access_size<V>);
-  emulator::check_shared(pointer, sizeof(V), site);
+  emulator::check_shared(emulator::Effect::load, pointer, sizeof(V), site);
   return *static_cast<const V*>(pointer);
 }
 
 template <class V>
 void store_shared(void* pointer, V value, emulator::Site site = emulator::Site::current()) {
   static_assert(is_access_size<V>);
-  emulator::check_shared(pointer, sizeof(V), site);
+  emulator::check_shared(emulator::Effect::store, pointer, sizeof(V), site);
   *static_cast<V*>(pointer) = value;
 }
 
