@@ -52,6 +52,44 @@ void run_depthwise(const ConvProblem& problem, const ConvTensors& tensors, Isa i
                   [&](const GatherConv& conv) { kernels.depthwise(conv, parallel); });
 }
 
+// Where packing pays, or the padded copies of direct.h would not fit a cache, implicit_gemm runs.
+std::string refuse_direct(const ConvProblem& p, const Isa& isa) {
+  constexpr int64_t most_filters = 32, most_depth = 1024, most_elements = int64_t{64} << 10;
+  if (p.layout != Layout::nchw) return "channels lie between the pixels, planes are wanted";
+  const bool dgrad = p.direction == ConvDirection::dgrad;
+  const int64_t filters = dgrad ? p.c_per_group() : p.k_per_group();
+  const int64_t channels = dgrad ? p.k_per_group() : p.c_per_group();
+  const Extent3& grid = dgrad ? p.input : p.output;
+  int64_t plane = 1, positions = 0;  // of the padded copy; of those, up to the last pixel
+  for (int axis = 0; axis < 3; ++axis) {
+    if (p.stride[axis] != 1) return "the filters slide by one, not by the stride";
+    const int64_t extent = grid[axis] + p.footprint(axis) - 1;
+    plane *= extent;
+    positions = positions * extent + grid[axis] - 1;
+  }
+  if (filters > most_filters)
+    return std::to_string(filters) + " filters share packed patches better, up to " +
+           std::to_string(most_filters) + " slide";
+  if (channels * p.filter.volume() > most_depth)
+    return "a filter has more than " + std::to_string(most_depth) + " elements";
+  if (channels * plane > most_elements)
+    return "a padded image has more than " + std::to_string(most_elements) + " elements";
+  if (3 * grid.volume() < 2 * positions)
+    return "more than a third of what it would compute lies between the pixels";
+  return refuse_gather(p, isa);
+}
+
+void run_direct(const ConvProblem& problem, const ConvTensors& tensors, Isa isa,
+                const ParallelFor& parallel) {
+  const ConvKernels& kernels = kernels_of(isa);
+  if (problem.direction == ConvDirection::wgrad) {
+    std::vector<Tap> taps;
+    return kernels.direct_wgrad(make_reduce(problem, tensors, taps), parallel);
+  }
+  for_each_gather(problem, tensors,
+                  [&](const GatherConv& conv) { kernels.direct(conv, parallel); });
+}
+
 // A dense filter as large as the input is a fully connected layer: a 1×1 convolution whose channels
 // are all elements of an image. Filters and images hold them in the same order, and with one pixel
 // both layouts are one; dgrad's bias, one a channel, would not fit.
@@ -132,6 +170,7 @@ const std::vector<ConvCpuKernel>& conv_cpu_kernel_table() {
   static const std::vector<ConvCpuKernel> table = {
       {"depthwise", "every channel filtered by itself, a vector of outputs at a time",
        refuse_depthwise, run_depthwise},
+      {"direct", "few filters slide over a padded copy of an image", refuse_direct, run_direct},
       {"implicit_gemm", "packed panels of patches times packed weights", refuse_gather,
        run_implicit_gemm},
       {"reference", "plain loops, one output element at a time", refuse_nothing, run_reference},

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/conv/depthwise.h"
+#include "cpu/conv/direct.h"
 #include "cpu/conv/implicit_gemm.h"
 #include "cpu/conv/reduce_gemm.h"
 
@@ -30,6 +31,14 @@ inline void run_reduce_gemm(const ReduceConv& conv, const ParallelFor& parallel)
              });
 }
 
+inline void run_direct(const GatherConv& conv, const ParallelFor& parallel) {
+  dispatch(conv.dtype, [&]<class T>(T) { direct_planes<T>(conv, parallel); });
+}
+
+inline void run_direct_wgrad(const ReduceConv& conv, const ParallelFor& parallel) {
+  dispatch(conv.dtype, [&]<class T>(T) { direct_weights<T>(conv, parallel); });
+}
+
 inline void run_depthwise(const GatherConv& conv, const ParallelFor& parallel) {
   dispatch(conv.dtype, [&]<class T>(T) {
     if (conv.layout == Layout::nchw) depthwise_planes<T>(conv, parallel);
@@ -44,7 +53,7 @@ inline void run_depthwise_wgrad(const ReduceConv& conv, const ParallelFor& paral
              });
 }
 
-const ConvKernels conv_kernels = {run_gather_gemm, run_reduce_gemm, run_depthwise,
-                                  run_depthwise_wgrad};
+const ConvKernels conv_kernels = {run_gather_gemm,  run_reduce_gemm, run_direct,
+                                  run_direct_wgrad, run_depthwise,   run_depthwise_wgrad};
 
 }  // namespace cnnkern::cpu::CNNKERN_CPU_ISA

@@ -74,6 +74,8 @@ ReduceConv make_reduce(const ConvProblem& problem, const ConvTensors& tensors,
 struct ConvKernels {
   void (*gather_gemm)(const GatherConv& conv, const ParallelFor& parallel);
   void (*reduce_gemm)(const ReduceConv& conv, const ParallelFor& parallel);
+  void (*direct)(const GatherConv& conv, const ParallelFor& parallel);
+  void (*direct_wgrad)(const ReduceConv& conv, const ParallelFor& parallel);
   void (*depthwise)(const GatherConv& conv, const ParallelFor& parallel);
   void (*depthwise_wgrad)(const ReduceConv& conv, const ParallelFor& parallel);
 };
