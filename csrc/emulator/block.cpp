@@ -34,20 +34,19 @@ bool same_place(Site a, Site b) {
 
 }  // namespace
 
-void Block::run(const LaunchInfo& launch, const Observers& observers, uint3 block_index,
-                uint64_t linear_index) {
+void Block::run(const LaunchInfo& launch, const Observers& observers, uint64_t index) {
   launch_ = &launch;
-  block_index_ = block_index;
-  random_ = Random(launch.seed ^ (linear_index + 1) * 0xd1342543de82ef95u);
+  index_ = index;
+  random_ = Random(launch.seed ^ (index + 1) * 0xd1342543de82ef95u);
   failure_.clear();
   Block* const outer = std::exchange(current, this);
-  blockIdx = block_index;
+  blockIdx = coordinates(index, launch.grid);
   blockDim = launch.block;
   gridDim = launch.grid;
   prepare_shared_memory();
   start_threads();
   for (const auto& observer : observers)
-    observers_.push_back(observer->begin_block(block_index, linear_index));
+    observers_.push_back(observer->begin_block(blockIdx, index));
   observed = !observers_.empty();
   try {
     schedule();
@@ -150,9 +149,7 @@ void Block::release_barrier() {
 void Block::resume(int index) {
   Thread& thread = threads_[index];
   running_ = index;
-  const dim3& shape = launch_->block;
-  const auto linear = static_cast<unsigned>(index);
-  threadIdx = {linear % shape.x, linear / shape.x % shape.y, linear / shape.x / shape.y};
+  threadIdx = coordinates(static_cast<uint64_t>(index), launch_->block);
   if (thread.state == ThreadState::fresh) {
     thread.fiber = take_fiber();
     thread.fiber->start([](void* block) { static_cast<Block*>(block)->run_thread(); }, this);

@@ -26,6 +26,13 @@ struct LaunchInfo {
   const std::function<void()>* body;
 };
 
+/// The place of a thread in its block, or of a block in its grid.
+inline uint3 coordinates(uint64_t linear, const dim3& shape) {
+  return {static_cast<unsigned>(linear % shape.x),
+          static_cast<unsigned>(linear / shape.x % shape.y),
+          static_cast<unsigned>(linear / shape.x / shape.y)};
+}
+
 enum class ThreadState { fresh, ready, at_barrier, at_rendezvous, exited };
 
 /// A cp.async under way.
@@ -78,8 +85,7 @@ class Block {
   using Observers = std::vector<std::unique_ptr<LaunchObserver>>;
 
   /// Throws std::runtime_error with a report if the kernel broke a rule.
-  void run(const LaunchInfo& launch, const Observers& observers, uint3 block_index,
-           uint64_t linear_index);
+  void run(const LaunchInfo& launch, const Observers& observers, uint64_t index);
 
   /// The block that runs on this OS thread; null outside a kernel.
   static thread_local Block* current;
@@ -117,7 +123,7 @@ class Block {
 
   const LaunchInfo* launch_ = nullptr;
   std::vector<std::unique_ptr<BlockObserver>> observers_;
-  uint3 block_index_{};
+  uint64_t index_ = 0;  // of the block in its grid
   Random random_{0};
   std::vector<Thread> threads_;
   std::vector<Warp> warps_;

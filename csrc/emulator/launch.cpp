@@ -15,6 +15,7 @@
 #include "emulator/block.h"
 #include "emulator/device.h"
 #include "emulator/observer.h"
+#include "emulator/tensors.h"
 
 namespace cnnkern::emulator {
 namespace {
@@ -32,6 +33,11 @@ std::atomic<uint64_t>& seed() {
 std::atomic<int>& threads() {
   static std::atomic<int> value(static_cast<int>(from_environment(
       "CNNKERN_EMULATOR_THREADS", std::max(1u, std::thread::hardware_concurrency()))));
+  return value;
+}
+
+std::atomic<bool>& checks_races() {
+  static std::atomic<bool> value(from_environment("CNNKERN_EMULATOR_RACES", 0) != 0);
   return value;
 }
 
@@ -101,6 +107,10 @@ void set_threads(int count) {
   threads() = count;
 }
 
+void set_race_check(bool on) { checks_races() = on; }
+
+bool race_check() { return checks_races(); }
+
 void launch(const char* kernel_name, dim3 grid, dim3 block, size_t shared_bytes,
             const std::function<void()>& body) {
   check_limits(kernel_name, grid, block);
@@ -113,15 +123,14 @@ void launch(const char* kernel_name, dim3 grid, dim3 block, size_t shared_bytes,
   std::atomic<uint64_t> next{0}, failed_at{count};
   std::mutex mutex;
   std::string report;
+  const Tensors* const tensors = tensors_in_use();
   const auto work = [&] {
+    use_tensors(tensors);
     auto runner = block_pool().take();
     for (uint64_t at = next++; at < failed_at; at = next++) {
       const uint64_t index = order[at];
-      const uint3 block_index{static_cast<unsigned>(index % grid.x),
-                              static_cast<unsigned>(index / grid.x % grid.y),
-                              static_cast<unsigned>(index / grid.x / grid.y)};
       try {
-        runner->run(info, observers, block_index, index);
+        runner->run(info, observers, index);
       } catch (const std::exception& error) {
         const std::lock_guard lock(mutex);
         if (at < failed_at) failed_at = at, report = error.what();
