@@ -59,7 +59,12 @@ struct Rendezvous {
   const char* opcode;
   Site site;
   std::array<void*, 32> operands;
+  std::shared_ptr<void> sync_point;
 };
+
+/// Whether a collective orders the lanes' accesses to memory. The CUDA C++ Programming Guide says
+/// so of __syncwarp alone.
+bool orders_memory(const char* opcode);
 
 /// xorshift64*: small, fast, and good enough to shuffle threads.
 class Random {
@@ -103,6 +108,7 @@ class Block {
   struct Warp {
     unsigned lanes = 0, exited = 0;  // bit masks
     std::vector<Rendezvous> open;
+    bool lags = false;
   };
   static constexpr size_t red_zone = 4096;  // bytes before and after shared memory
 
@@ -114,6 +120,7 @@ class Block {
   void run_thread();
   void wait(ThreadState state, const char* waits_in, Site site);
   void make_ready(int thread);
+  void give_way();
   void release_barrier();
   void cancel();
   [[noreturn]] void fail_stuck() const;
@@ -127,9 +134,11 @@ class Block {
   Random random_{0};
   std::vector<Thread> threads_;
   std::vector<Warp> warps_;
-  std::vector<int> ready_;  // in the order they will run, last first
-  int running_ = -1;        // the thread that runs; -1 while the scheduler does
+  std::vector<int> ready_;    // in the order they will run, last first
+  std::vector<int> lagging_;  // ready too, but of warps that lag: they run when no other can
+  int running_ = -1;          // the thread that runs; -1 while the scheduler does
   int at_barrier_ = 0, exited_ = 0;
+  std::shared_ptr<void> barrier_sync_point_;
   bool cancelling_ = false;
   std::string failure_;
 

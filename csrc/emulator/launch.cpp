@@ -15,6 +15,7 @@
 #include "emulator/block.h"
 #include "emulator/device.h"
 #include "emulator/observer.h"
+#include "emulator/sanitizer.h"
 #include "emulator/tensors.h"
 
 namespace cnnkern::emulator {
@@ -144,6 +145,7 @@ void launch(const char* kernel_name, dim3 grid, dim3 block, size_t shared_bytes,
   for (uint64_t i = 1; i < workers; ++i) others.emplace_back(work);
   work();
   others.clear();  // joins
+  tsan_acquire(const_cast<LaunchInfo*>(&info));
   if (!report.empty()) throw std::runtime_error(report);
   for (const auto& observer : observers) observer->launch_ended();
 }
@@ -157,18 +159,29 @@ void* shared_memory(size_t bytes, Site site) {
   return shared_range.begin;
 }
 
-void barrier(Site site) { Block::current->barrier(site); }
+void barrier(Site site) {
+  const Unseen unseen;
+  Block::current->barrier(site);
+}
 
 void rendezvous(unsigned mask, const char* opcode, void* operands, Complete complete, Site site) {
+  const Unseen unseen;
   Block::current->rendezvous(mask, opcode, operands, complete, site);
 }
 
 void cp_async_issue(void* shared, const void* global, size_t bytes, bool valid, Site site) {
+  const Unseen unseen;
   Block::current->cp_async_issue(shared, global, bytes, valid, site);
 }
 
-void cp_async_commit_group() { Block::current->cp_async_commit_group(); }
+void cp_async_commit_group() {
+  const Unseen unseen;
+  Block::current->cp_async_commit_group();
+}
 
-void cp_async_wait_group(int pending) { Block::current->cp_async_wait_group(pending); }
+void cp_async_wait_group(int pending) {
+  const Unseen unseen;
+  Block::current->cp_async_wait_group(pending);
+}
 
 }  // namespace cnnkern::emulator

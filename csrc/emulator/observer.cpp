@@ -3,6 +3,7 @@
 #include "emulator/block.h"
 #include "emulator/launch.h"
 #include "emulator/race_table.h"
+#include "emulator/sanitizer.h"
 
 namespace cnnkern::emulator {
 
@@ -15,6 +16,7 @@ std::vector<std::unique_ptr<LaunchObserver>> observers_of(const LaunchInfo& laun
 }
 
 void observe(Space space, Effect effect, const void* pointer, size_t bytes, Site site) {
+  const Unseen unseen;
   Block::current->observe_access(space, effect, pointer, bytes, site);
 }
 

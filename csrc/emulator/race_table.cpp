@@ -1,6 +1,6 @@
 #include "emulator/race_table.h"
 
-#include <cstring>
+#include <algorithm>
 #include <string>
 
 #include "emulator/report.h"
@@ -86,7 +86,7 @@ void BlockRaceTable::barrier(Site site) {
 }
 
 void BlockRaceTable::collective(const char* opcode, int first_thread, unsigned mask, Site) {
-  if (std::strcmp(opcode, "sync_warp") != 0) return;
+  if (!orders_memory(opcode)) return;
   Clock joined{};
   for (int lane = 0; lane < 32; ++lane)
     if (mask >> lane & 1)
