@@ -72,7 +72,7 @@ void Block::run(const LaunchInfo& launch, const Observers& observers, uint64_t i
 
 void Block::prepare_shared_memory() {
   const size_t bytes = launch_->shared_bytes;
-  if (thread_sanitizer) shared_ = {};  // so that it forgets the block before
+  if (thread_sanitizer) std::vector<std::byte>().swap(shared_);  // forgets the block before
   shared_.resize(shared_alignment + red_zone + bytes + red_zone);
   const auto address = reinterpret_cast<uintptr_t>(shared_.data()) + red_zone;
   shared_begin_ = shared_.data() + red_zone + (-address & (shared_alignment - 1));

@@ -14,8 +14,8 @@
 extern "C" {  // which libtsan exports but no header declares
 void __tsan_read_range(void* begin, unsigned long bytes);
 void __tsan_write_range(void* begin, unsigned long bytes);
-void AnnotateIgnoreReadsAndWritesBegin(const char* file, int line);
-void AnnotateIgnoreReadsAndWritesEnd(const char* file, int line);
+void __tsan_ignore_thread_begin();
+void __tsan_ignore_thread_end();
 }
 #endif
 
@@ -55,19 +55,19 @@ inline void switch_tsan_fiber(void* fiber) {
 inline void tsan_release(void* point) { __tsan_release(point); }
 inline void tsan_acquire(void* point) { __tsan_acquire(point); }
 struct Unseen {
-  Unseen() { AnnotateIgnoreReadsAndWritesBegin(__FILE__, __LINE__); }
-  ~Unseen() { AnnotateIgnoreReadsAndWritesEnd(__FILE__, __LINE__); }
+  Unseen() { __tsan_ignore_thread_begin(); }
+  ~Unseen() { __tsan_ignore_thread_end(); }
 };
 /// To be seen nevertheless.
 inline void tsan_read(const void* begin, size_t bytes) {
-  AnnotateIgnoreReadsAndWritesEnd(__FILE__, __LINE__);
+  __tsan_ignore_thread_end();
   __tsan_read_range(const_cast<void*>(begin), bytes);
-  AnnotateIgnoreReadsAndWritesBegin(__FILE__, __LINE__);
+  __tsan_ignore_thread_begin();
 }
 inline void tsan_write(void* begin, size_t bytes) {
-  AnnotateIgnoreReadsAndWritesEnd(__FILE__, __LINE__);
+  __tsan_ignore_thread_end();
   __tsan_write_range(begin, bytes);
-  AnnotateIgnoreReadsAndWritesBegin(__FILE__, __LINE__);
+  __tsan_ignore_thread_begin();
 }
 /// Memory that TSan has forgotten.
 inline std::shared_ptr<void> new_sync_point() { return std::make_shared<size_t>(); }

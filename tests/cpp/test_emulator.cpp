@@ -1,4 +1,5 @@
 // The emulator itself: does it run what is right, and does it report what is wrong?
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <numeric>
@@ -98,6 +99,29 @@ TEST(thread_order_is_random_and_repeats_by_seed) {
   const std::vector<int> after(first.begin() + 128, first.end());
   CHECK(before != after);
   CHECK(!std::is_sorted(before.begin(), before.end()));
+}
+
+__global__ void record_warps(std::vector<int>* order) {
+  order->push_back(static_cast<int>(threadIdx.x) / 32);
+}
+
+// Without a barrier a warp may be done before another starts.
+std::vector<int> order_of_warps(uint64_t seed) {
+  emulator::set_seed(seed);
+  std::vector<int> order;
+  CNNKERN_LAUNCH(record_warps, 1, 128, 0, nullptr, &order);
+  return order;
+}
+
+TEST(some_warps_lag_behind_the_others) {
+  int far_behind = 0;
+  for (uint64_t seed = 0; seed < 16; ++seed) {
+    const std::vector<int> order = order_of_warps(seed);
+    CHECK(order == order_of_warps(seed));
+    const int last = order.back();
+    far_behind += std::count(order.end() - 32, order.end(), last) == 32;
+  }
+  CHECK(far_behind > 0 && far_behind < 16);
 }
 
 __global__ void record_blocks(std::vector<int>* order) {
