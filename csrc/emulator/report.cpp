@@ -16,6 +16,25 @@ std::string to_string(const Triple& triple) {
   return text.str();
 }
 
+// "5", or "5-8".
+template <class Integer>
+std::string numbers(Integer first, Integer last) {
+  return std::to_string(first) + (last == first ? "" : "-" + std::to_string(last));
+}
+
+// "0-15, 20".
+std::string lanes_in(unsigned mask) {
+  std::string text;
+  for (int first = 0; first < 32; ++first) {
+    if (!(mask >> first & 1)) continue;
+    int last = first;
+    while (last < 31 && (mask >> (last + 1) & 1)) ++last;
+    text += (text.empty() ? "" : ", ") + numbers(first, last);
+    first = last;
+  }
+  return text;
+}
+
 std::string at_address(const void* pointer, size_t bytes) {
   std::ostringstream text;
   const auto address = reinterpret_cast<uintptr_t>(pointer);
@@ -47,8 +66,7 @@ std::string describe_block(const LaunchInfo& launch, uint64_t linear_index) {
 
 std::string describe(const void* pointer, size_t bytes) {
   const auto range = [](const char* word, int64_t first, int64_t last) {
-    if (last == first) return word + (" " + std::to_string(first));
-    return word + ("s " + std::to_string(first)) + "-" + std::to_string(last);
+    return word + std::string(last == first ? " " : "s ") + numbers(first, last);
   };
   const auto* begin = static_cast<const std::byte*>(pointer);
   const std::byte* last = begin + bytes - 1;
@@ -74,23 +92,28 @@ std::string Block::where() const {
 }
 
 std::string Block::who_waits_where() const {
-  const auto state = [](const Thread& thread) -> std::string {
+  const auto state = [this](size_t index) -> std::string {
+    const Thread& thread = threads_[index];
     switch (thread.state) {
       case ThreadState::exited: return "exited";
       case ThreadState::fresh: return "not started";
       case ThreadState::ready: return "running";
-      default: return "wait in " + std::string(thread.waits_in) + " at " + place(thread.site);
+      default: break;
     }
+    std::string text = "wait in " + std::string(thread.waits_in) + " at " + place(thread.site);
+    if (thread.state == ThreadState::at_rendezvous)
+      for (const Rendezvous& each : warps_[index / 32].open)
+        if (each.arrived >> index % 32 & 1)
+          text += " for lanes " + lanes_in(each.mask & ~each.arrived);
+    return text;
   };
-  std::ostringstream text;
+  std::string text;
   for (size_t begin = 0, end; begin < threads_.size(); begin = end) {
-    const std::string group = state(threads_[begin]);
-    for (end = begin + 1; end < threads_.size() && state(threads_[end]) == group;) ++end;
-    text << "\n  threads " << begin;
-    if (end - begin > 1) text << "-" << end - 1;
-    text << " " << group;
+    const std::string group = state(begin);
+    for (end = begin + 1; end < threads_.size() && state(end) == group;) ++end;
+    text += "\n  threads " + numbers(begin, end - 1) + " " + group;
   }
-  return text.str();
+  return text;
 }
 
 void Block::fail(const std::string& message, Site site) const {

@@ -14,7 +14,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <fstream>
+#include <iomanip>
 #include <iostream>
 #include <map>
 #include <set>
@@ -39,7 +41,8 @@ struct Options {
 struct Tally {
   int ran = 0, failed = 0;
   std::map<std::string, int> ran_by_kernel;
-  std::map<std::string, int> refused;  // "kernel: reason"
+  std::map<std::string, double> seconds;  // of processor time in the emulator, by kernel
+  std::map<std::string, int> refused;     // "kernel: reason"
 };
 
 // What is running, for the line that repeats it; a sanitizer may end the process at any time.
@@ -166,6 +169,13 @@ class Runner {
     std::cout << "FAILED " << repeat_line << "\n  " << wrong << std::endl;
   }
 
+  template <class Launch>
+  void timed(const std::string& kernel, Launch&& launch) {
+    const std::clock_t begin = std::clock();
+    launch();
+    tally_.seconds[kernel] += static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+  }
+
   static int64_t offset(uint64_t seed, int tensor) {
     constexpr int64_t offsets[] = {0, 1, 3, 0};  // half the runs see aligned tensors
     return seed % 2 == 0 ? 0 : offsets[(seed / 2 + static_cast<uint64_t>(tensor)) % 4];
@@ -193,7 +203,8 @@ class Runner {
                          with_bias ? (bias.*side).data() : nullptr, scratch};
     };
     cpu::reference_conv(p, tensors(&Pair::reference, nullptr), serial);
-    arch_.launch_conv(plan, p, tensors(&Pair::kernel, workspace.data()));
+    timed(plan.kernel,
+          [&] { arch_.launch_conv(plan, p, tensors(&Pair::kernel, workspace.data())); });
     std::string wrong = input.compare("input") + weight.compare("weight") +
                         output.compare("output") + bias.compare("bias");
     if (!workspace.guards_intact()) wrong += "the workspace was written out of its bounds";
@@ -213,7 +224,7 @@ class Runner {
       cpu::reference_bias_grad(p, tensors, bias.reference.data());
       tensors.output = output.kernel.data();
       tensors.bias = bias.kernel.data();
-      arch_.launch_bias_grad(p, tensors);
+      timed("bias_grad", [&] { arch_.launch_bias_grad(p, tensors); });
       return output.compare("output") + bias.compare("bias");
     });
   }
@@ -242,7 +253,7 @@ class Runner {
     output.kernel.copy_from(output.reference);
     (p.direction == PoolDirection::backward ? input : output).kernel.fill_nan();
     cpu::reference_pool(p, tensors(&Pair::reference), serial);
-    arch_.launch_pool(plan, p, tensors(&Pair::kernel));
+    timed(plan.kernel, [&] { arch_.launch_pool(plan, p, tensors(&Pair::kernel)); });
     return input.compare("input") + output.compare("output") + indices.compare("indices");
   }
 
@@ -320,8 +331,9 @@ int run_all(const Options& options) {
     if (options.arch.empty() || options.arch == arch.device->name)
       for (size_t line = 0; line < options.problems.size(); ++line)
         run_line(line, arch, options, tally);
+  std::cout << std::fixed << std::setprecision(3);
   for (const auto& [kernel, count] : tally.ran_by_kernel)
-    std::cout << "ran " << count << " " << kernel << "\n";
+    std::cout << "ran " << count << " " << kernel << " in " << tally.seconds[kernel] << " s\n";
   for (const auto& [reason, count] : tally.refused)
     std::cout << "refused " << count << " " << reason << "\n";
   std::cout << tally.ran << " ran, " << tally.failed << " failed\n";
