@@ -30,7 +30,7 @@ VARIANTS = {
     "portable": "-O1 -g1 -DCNNKERN_PORTABLE_FIBERS",
     "tsan": "-O1 -g1 -fsanitize=thread -DCNNKERN_THREAD_SANITIZER",
 }
-# The files of cases; most kernels in them are wrong in ways that are not ThreadSanitizer's business.
+# The files of cases: those of every variant but tsan, and those of tsan.
 UNITS = ("test_emulator", "test_primitives", "test_races", "test_tensors")
 TSAN_UNITS = ("test_thread_sanitizer",)
 
