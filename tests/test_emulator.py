@@ -61,6 +61,14 @@ def test_every_kernel_on_every_problem(programs, variant, seed, races, arch):
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
+def test_the_environment_switches_the_race_check_on(programs, monkeypatch):
+    program = programs("fast") / "test_emulator"
+    name = "without_the_switch_nothing_is_checked"
+    assert run(program, name).returncode == 0
+    monkeypatch.setenv("CNNKERN_EMULATOR_RACES", "1")
+    assert "race: a write and an earlier write" in run(program, name).stdout
+
+
 @pytest.mark.parametrize("name", cases(cpp_build.TSAN_UNITS))
 def test_thread_sanitizer_sees_raw_accesses(programs, name):
     ran = run(programs("tsan") / "test_emulator", name)

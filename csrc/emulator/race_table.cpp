@@ -146,7 +146,7 @@ inline void BlockRaceTable::visit(ByteHistory& byte, const AccessRecord& now, co
 
 bool BlockRaceTable::ordered(const AccessRecord& earlier, const AccessRecord& now) const {
   if (earlier.block != now.block) return false;
-  if (earlier.epoch != now.epoch || earlier.thread == now.thread) return true;
+  if (earlier.epoch != now.epoch) return true;
   return same_warp(earlier, now) && clocks_[now.thread][earlier.thread % 32] >= earlier.tick;
 }
 
