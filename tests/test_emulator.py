@@ -12,11 +12,13 @@ sys.path.insert(0, str(CPP))
 import build as cpp_build  # noqa: E402
 
 PROBLEMS = sorted((Path(__file__).parent / "problems").glob("*.txt"))
-CASES = [
-    name
-    for source in ("test_emulator.cpp", "test_primitives.cpp")
-    for name in re.findall(r"^TEST\((\w+)\)", (CPP / source).read_text(), re.M)
-]
+
+
+def cases(units):
+    texts = [(CPP / f"{unit}.cpp").read_text() for unit in units]
+    return [name for text in texts for name in re.findall(r"^TEST\((\w+)\)", text, re.M)]
+
+
 # A raw store out of bounds ends a process that AddressSanitizer watches.
 NOT_SANITIZED = {"raw_write_into_a_red_zone_is_reported_at_block_end"}
 
@@ -39,7 +41,7 @@ def run(program, *arguments):
 
 
 @pytest.mark.parametrize("variant", ["fast", "sanitized", "portable"])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", cases(cpp_build.UNITS))
 def test_unit(programs, variant, name):
     if variant == "sanitized" and name in NOT_SANITIZED:
         pytest.skip("AddressSanitizer reports this one itself")
@@ -48,13 +50,65 @@ def test_unit(programs, variant, name):
 
 
 @pytest.mark.parametrize("arch", ["sm_75", "sm_80"])
-@pytest.mark.parametrize(("variant", "first_seed", "seeds"), [("fast", 1, 2), ("sanitized", 3, 1)])
-def test_every_kernel_on_every_problem(programs, variant, first_seed, seeds, arch):
+@pytest.mark.parametrize(
+    ("variant", "seed", "races"), [("fast", 1, ["--races"]), ("fast", 2, []), ("sanitized", 3, [])]
+)
+def test_every_kernel_on_every_problem(programs, variant, seed, races, arch):
     ran = run(
         programs(variant) / "run_problems",
-        *("--arch", arch, "--first-seed", first_seed, "--seeds", seeds, *PROBLEMS),
+        *("--arch", arch, "--first-seed", seed, *races, *PROBLEMS),
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_the_environment_switches_the_race_check_on(programs, monkeypatch):
+    program = programs("fast") / "test_emulator"
+    name = "without_the_switch_nothing_is_checked"
+    assert run(program, name).returncode == 0
+    monkeypatch.setenv("CNNKERN_EMULATOR_RACES", "1")
+    assert "race: a write and an earlier write" in run(program, name).stdout
+
+
+@pytest.mark.parametrize("name", cases(cpp_build.TSAN_UNITS))
+def test_thread_sanitizer_sees_raw_accesses(programs, name):
+    ran = run(programs("tsan") / "test_emulator", name)
+    report = ran.stdout + ran.stderr
+    if name.startswith("silent_"):
+        assert ran.returncode == 0, report
+        assert "WARNING" not in report
+    else:
+        assert name.startswith("race_")
+        assert ran.returncode == 66, report
+        assert "WARNING: ThreadSanitizer: data race" in report
+        assert "test_thread_sanitizer.cpp:" in report
+
+
+@pytest.mark.parametrize("arch", ["sm_75", "sm_80"])
+def test_thread_sanitizer_is_silent_on_the_kernels(programs, arch):
+    """On few problems: it takes ten times as long as the run without a sanitizer."""
+    problems = [CPP.parent / "problems/regressions.txt", CPP.parent / "problems/pool.txt"]
+    ran = run(
+        programs("tsan") / "run_problems",
+        *("--arch", arch, "--first-seed", 4, *problems),
+        *("--problem", "n2c4h11w10k8r3s3u2p1", "--problem", "n1c8h9w8k67r3s3p1"),
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize(("races", "limit"), [([], 0.3), (["--races"], 5.0)])
+def test_speed(programs, monkeypatch, races, limit):
+    """256 x 256 x 256 through the 128 x 128 x 8 tile, in seconds of processor time."""
+    monkeypatch.setenv("CNNKERN_EMULATOR_THREADS", "1")
+    kernel = "implicit_gemm_simt_128x128x8_vec4"
+    for arch in ("sm_75", "sm_80"):
+        ran = run(
+            programs("fast") / "run_problems",
+            *("--exactly", "--problem", "n1c256h16w16k256r1 nhwc", "--kernel", kernel),
+            *("--arch", arch, *races),
+        )
+        seconds = re.search(rf"ran 1 {kernel} in ([\d.]+) s", ran.stdout)
+        assert seconds, ran.stdout + ran.stderr
+        assert float(seconds[1]) < limit
 
 
 def test_every_kernel_runs_on_some_problem(programs):

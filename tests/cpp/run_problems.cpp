@@ -2,19 +2,21 @@
 // bit for bit: inputs are small integers, so sums are exact whatever their order.
 //
 //   run_problems [--seeds N] [--first-seed S] [--arch sm_75|sm_80] [--kernel NAME]
-//                [--exactly] [--problem "…"]… [file.txt…]
+//                [--exactly] [--races] [--problem "…"]… [file.txt…]
 //
 // A line is a problem (common/problem_string.h). Unless --exactly is given it stands for both
 // layouts, all directions, its own dtype and one more that changes with line and seed. The seed
 // fixes inputs, pointer alignment and the order of threads. A kernel that refuses a problem for the
 // real device is asked once more for one with a single multiprocessor, which big tiles fill. A
-// refusal is counted and shown, it is not a pass.
+// refusal is counted and shown, it is not a pass. --races looks for data races as well.
 #include <algorithm>
 #include <cctype>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <fstream>
+#include <iomanip>
 #include <iostream>
 #include <map>
 #include <set>
@@ -32,14 +34,15 @@ namespace {
 struct Options {
   uint64_t seeds = 1, first_seed = 0;
   std::string arch, kernel;
-  bool exactly = false;
+  bool exactly = false, races = false;
   std::vector<std::string> problems;
 };
 
 struct Tally {
   int ran = 0, failed = 0;
   std::map<std::string, int> ran_by_kernel;
-  std::map<std::string, int> refused;  // "kernel: reason"
+  std::map<std::string, double> seconds;  // of processor time in the emulator, by kernel
+  std::map<std::string, int> refused;     // "kernel: reason"
 };
 
 // What is running, for the line that repeats it; a sanitizer may end the process at any time.
@@ -149,7 +152,8 @@ class Runner {
   void check(const std::string& kernel, const std::string& problem, uint64_t seed, Run&& run) {
     std::ostringstream line;
     line << "run_problems --exactly --problem \"" << problem << "\" --kernel " << kernel
-         << " --arch " << arch_.device->name << " --first-seed " << seed;
+         << " --arch " << arch_.device->name << " --first-seed " << seed
+         << (options_.races ? " --races" : "");
     repeat_line = line.str();
     emulator::set_seed(seed);
     ++tally_.ran;
@@ -163,6 +167,13 @@ class Runner {
     if (wrong.empty()) return;
     ++tally_.failed;
     std::cout << "FAILED " << repeat_line << "\n  " << wrong << std::endl;
+  }
+
+  template <class Launch>
+  void timed(const std::string& kernel, Launch&& launch) {
+    const std::clock_t begin = std::clock();
+    launch();
+    tally_.seconds[kernel] += static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
   }
 
   static int64_t offset(uint64_t seed, int tensor) {
@@ -192,7 +203,8 @@ class Runner {
                          with_bias ? (bias.*side).data() : nullptr, scratch};
     };
     cpu::reference_conv(p, tensors(&Pair::reference, nullptr), serial);
-    arch_.launch_conv(plan, p, tensors(&Pair::kernel, workspace.data()));
+    timed(plan.kernel,
+          [&] { arch_.launch_conv(plan, p, tensors(&Pair::kernel, workspace.data())); });
     std::string wrong = input.compare("input") + weight.compare("weight") +
                         output.compare("output") + bias.compare("bias");
     if (!workspace.guards_intact()) wrong += "the workspace was written out of its bounds";
@@ -212,7 +224,7 @@ class Runner {
       cpu::reference_bias_grad(p, tensors, bias.reference.data());
       tensors.output = output.kernel.data();
       tensors.bias = bias.kernel.data();
-      arch_.launch_bias_grad(p, tensors);
+      timed("bias_grad", [&] { arch_.launch_bias_grad(p, tensors); });
       return output.compare("output") + bias.compare("bias");
     });
   }
@@ -241,7 +253,7 @@ class Runner {
     output.kernel.copy_from(output.reference);
     (p.direction == PoolDirection::backward ? input : output).kernel.fill_nan();
     cpu::reference_pool(p, tensors(&Pair::reference), serial);
-    arch_.launch_pool(plan, p, tensors(&Pair::kernel));
+    timed(plan.kernel, [&] { arch_.launch_pool(plan, p, tensors(&Pair::kernel)); });
     return input.compare("input") + output.compare("output") + indices.compare("indices");
   }
 
@@ -304,6 +316,7 @@ Options parse_options(int argc, char** argv) {
     else if (word == "--arch") options.arch = value();
     else if (word == "--kernel") options.kernel = value();
     else if (word == "--exactly") options.exactly = true;
+    else if (word == "--races") options.races = true;
     else if (word == "--problem") options.problems.push_back(value());
     else if (word.starts_with("--")) throw std::invalid_argument("unknown option " + word);
     else read_problems(word, options.problems);
@@ -313,12 +326,14 @@ Options parse_options(int argc, char** argv) {
 
 int run_all(const Options& options) {
   Tally tally;
+  if (options.races) emulator::set_race_check(true);
   for (const ArchPath& arch : {emulated_sm75::arch_path(), emulated_sm80::arch_path()})
     if (options.arch.empty() || options.arch == arch.device->name)
       for (size_t line = 0; line < options.problems.size(); ++line)
         run_line(line, arch, options, tally);
+  std::cout << std::fixed << std::setprecision(3);
   for (const auto& [kernel, count] : tally.ran_by_kernel)
-    std::cout << "ran " << count << " " << kernel << "\n";
+    std::cout << "ran " << count << " " << kernel << " in " << tally.seconds[kernel] << " s\n";
   for (const auto& [reason, count] : tally.refused)
     std::cout << "refused " << count << " " << reason << "\n";
   std::cout << tally.ran << " ran, " << tally.failed << " failed\n";

@@ -1,4 +1,5 @@
 // The emulator itself: does it run what is right, and does it report what is wrong?
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <numeric>
@@ -100,6 +101,29 @@ TEST(thread_order_is_random_and_repeats_by_seed) {
   CHECK(!std::is_sorted(before.begin(), before.end()));
 }
 
+__global__ void record_warps(std::vector<int>* order) {
+  order->push_back(static_cast<int>(threadIdx.x) / 32);
+}
+
+// Without a barrier a warp may be done before another starts.
+std::vector<int> order_of_warps(uint64_t seed) {
+  emulator::set_seed(seed);
+  std::vector<int> order;
+  CNNKERN_LAUNCH(record_warps, 1, 128, 0, nullptr, &order);
+  return order;
+}
+
+TEST(some_warps_lag_behind_the_others) {
+  int far_behind = 0;
+  for (uint64_t seed = 0; seed < 16; ++seed) {
+    const std::vector<int> order = order_of_warps(seed);
+    CHECK(order == order_of_warps(seed));
+    const int last = order.back();
+    far_behind += std::count(order.end() - 32, order.end(), last) == 32;
+  }
+  CHECK(far_behind > 0 && far_behind < 16);
+}
+
 __global__ void record_blocks(std::vector<int>* order) {
   order->push_back(static_cast<int>(blockIdx.x));
 }
@@ -175,9 +199,9 @@ __global__ void barrier_against_warp() {
 }
 
 TEST(barrier_and_collective_that_wait_for_each_other_are_reported) {
-  check_throws(
-      [] { CNNKERN_LAUNCH(barrier_against_warp, 1, 32, 0, nullptr); },
-      {"never reach it", "threads 0-15 wait in __syncthreads", "threads 16-31 wait in sync_warp"});
+  check_throws([] { CNNKERN_LAUNCH(barrier_against_warp, 1, 32, 0, nullptr); },
+               {"never reach it", "threads 0-15 wait in __syncthreads",
+                "threads 16-31 wait in sync_warp at", "for lanes 0-15"});
 }
 
 __global__ void store_at(int offset) {

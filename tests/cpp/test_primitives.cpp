@@ -1,5 +1,6 @@
 // The emulator's twins of csrc/cuda/primitives: each does what the PTX ISA says, and says when a
 // kernel uses it in a way that the hardware leaves undefined.
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <vector>
@@ -322,6 +323,41 @@ TEST(cp_async_destroys_what_its_destination_held_at_issue) {
   std::vector<float> out(64);
   CNNKERN_LAUNCH(overwrite, 1, 32, sizeof(Stages), nullptr, data.in, out.data());
   for (int i = 0; i < 32; ++i) CHECK(std::isnan(out[2 * i]) && out[2 * i + 1] == data.in[4 * i]);
+}
+
+// Each thread comes by twice, with one call in between at which it may give way to others.
+enum class Call { nothing, issue, commit, wait, sync };
+
+__global__ void record_around(Call call, std::vector<int>* order) {
+  CNNKERN_SHARED(Stages, shared);
+  const int i = threadIdx.x;
+  if (call == Call::wait) cp_async_4(&shared.value[0][i][0], nullptr, false), cp_async_commit();
+  order->push_back(i);
+  if (call == Call::issue) cp_async_4(&shared.value[0][i][0], nullptr, false);
+  if (call == Call::commit) cp_async_commit();
+  if (call == Call::wait) cp_async_wait<0>();
+  if (call == Call::sync) sync_warp(1u << i);
+  order->push_back(i);
+  cp_async_commit();
+  cp_async_wait<0>();
+}
+
+TEST(threads_give_way_at_async_copies_and_sync_warp) {
+  for (const Call call : {Call::nothing, Call::issue, Call::commit, Call::wait, Call::sync}) {
+    int gave_way = 0;
+    for (uint64_t seed = 0; seed < 8; ++seed) {
+      std::vector<int> order, again;
+      for (std::vector<int>* each : {&order, &again}) {
+        emulator::set_seed(seed);
+        CNNKERN_LAUNCH(record_around, 1, 32, sizeof(Stages), nullptr, call, each);
+      }
+      CHECK(order == again);
+      for (size_t at = 0; at + 1 < order.size(); ++at)
+        if (std::find(order.begin(), order.begin() + at, order[at]) == order.begin() + at)
+          gave_way += order[at + 1] != order[at];
+    }
+    CHECK((gave_way > 0) == (call != Call::nothing));
+  }
 }
 
 __global__ void never_wait(const float* in) {
