@@ -14,8 +14,8 @@ import build as cpp_build  # noqa: E402
 PROBLEMS = sorted((Path(__file__).parent / "problems").glob("*.txt"))
 CASES = [
     name
-    for source in ("test_emulator.cpp", "test_primitives.cpp")
-    for name in re.findall(r"^TEST\((\w+)\)", (CPP / source).read_text(), re.M)
+    for source in cpp_build.unit_sources()
+    for name in re.findall(r"^TEST\((\w+)\)", source.read_text(), re.M)
 ]
 # A raw store out of bounds ends a process that AddressSanitizer watches.
 NOT_SANITIZED = {"raw_write_into_a_red_zone_is_reported_at_block_end"}

@@ -39,13 +39,18 @@ void observe(Space space, Effect effect, const void* pointer, size_t bytes, Site
 [[noreturn]] void fail_global(const void* pointer, size_t bytes, size_t alignment, Site site);
 
 /// Fails unless [pointer, pointer + bytes) lies in shared memory and is aligned as the hardware
-/// demands: to the size of the access. Then tells those who watch.
-inline void check_shared(Effect effect, const void* pointer, size_t bytes, Site site) {
+/// demands: to the size of the access.
+inline void require_shared(const void* pointer, size_t bytes, Site site) {
   const auto address = reinterpret_cast<uintptr_t>(pointer);
   const auto begin = reinterpret_cast<uintptr_t>(shared_range.begin);
   const auto end = reinterpret_cast<uintptr_t>(shared_range.end);
   if (address % bytes != 0 || address < begin || address + bytes > end) [[unlikely]]
     fail_shared(pointer, bytes, bytes, site);
+}
+
+/// The same; then tells those who watch.
+inline void check_shared(Effect effect, const void* pointer, size_t bytes, Site site) {
+  require_shared(pointer, bytes, site);
   if (observed) [[unlikely]]
     observe(Space::shared, effect, pointer, bytes, site);
 }

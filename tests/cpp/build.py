@@ -10,6 +10,7 @@ not in `portable`, which is there for its fibers). Builds are incremental.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,12 @@ def host_sources() -> list[Path]:
         *sorted((csrc / "cuda").rglob("*.cpp")),
         csrc / "cpu" / "reference.cpp",
     ]
+
+
+def unit_sources() -> list[Path]:
+    """The files with TEST cases, which make up `test_emulator`."""
+    files = sorted((ROOT / "tests" / "cpp").glob("test_*.cpp"))
+    return [file for file in files if re.search(r"^TEST\(", file.read_text(), re.M)]
 
 
 def arch_flags(arch: int) -> str:
@@ -98,8 +105,8 @@ def build(variant: str, overlay: Path | None = None, mutated: tuple[str, ...] = 
         programs[f"{target}/run_problems"] = kernels + host + runner
     if overlay is None:
         units = [
-            compile_one(tests / f"{name}.cpp", "host", arch_flags(80))
-            for name in ("test_main", "test_emulator", "test_primitives")
+            compile_one(source, "host", arch_flags(80))
+            for source in (tests / "test_main.cpp", *unit_sources())
         ]
         programs[f"{target}/test_emulator"] = emulator + units
     for program, objects in programs.items():
