@@ -3,6 +3,7 @@
 #pragma once
 
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <type_traits>
 
@@ -117,11 +118,11 @@ typename Mma::C mma(const typename Mma::A& a, const typename Mma::B& b, const ty
   return own.c;
 }
 
-/// cvt.rna.tf32.f32: to nearest, ties away from zero; the low bits become zero.
+/// cvt.rna.tf32.f32: to nearest, ties away from zero, as ptxas spells it out for sm_80: it adds half a
+/// step to a finite number and cuts the low bits, of a NaN too.
 inline unsigned to_tf32(float value) {
-  constexpr unsigned low_bits = 0x1fff, half = 0x1000, nan = 0x7fffffff;
-  if (value != value) return nan;
-  return (std::bit_cast<unsigned>(value) + half) & ~low_bits;
+  constexpr unsigned low_bits = 0x1fff, half = 0x1000;
+  return (std::bit_cast<unsigned>(value) + (std::isfinite(value) ? half : 0)) & ~low_bits;
 }
 
 }  // namespace cnnkern::emulator

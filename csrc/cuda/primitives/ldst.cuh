@@ -142,8 +142,7 @@ __device__ __forceinline__ V load_global_streaming(const void* pointer) {
   return from_word<V>(__ldcs(static_cast<const word_t<V>*>(pointer)));
 }
 
-/// As load_global_readonly, or zeros without reading if not `valid`: one predicated instruction,
-/// which every lane of the warp comes to.
+/// As load_global_readonly, or zeros without reading if not `valid`.
 template <class V>
 __device__ __forceinline__ V load_global_or_zero(const void* pointer, bool valid) {
   return valid ? load_global_readonly<V>(pointer) : V{};
