@@ -47,6 +47,14 @@ def test_unit(programs, variant, name):
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
+@pytest.mark.parametrize("rounding", ["to_nearest", "toward_zero", "upwards"])
+def test_mma_rounds_as_the_environment_says(programs, monkeypatch, rounding):
+    monkeypatch.setenv("CNNKERN_EMULATOR_MMA", rounding)
+    ran = run(programs("fast") / "test_emulator", "mma_rounds_as_the_environment_says")
+    assert ran.returncode == (rounding == "upwards"), ran.stdout + ran.stderr
+    assert ("must be to_nearest or toward_zero" in ran.stdout) == (rounding == "upwards")
+
+
 @pytest.mark.parametrize("arch", ["sm_75", "sm_80"])
 @pytest.mark.parametrize(("variant", "first_seed", "seeds"), [("fast", 1, 2), ("sanitized", 3, 1)])
 def test_every_kernel_on_every_problem(programs, variant, first_seed, seeds, arch):

@@ -118,8 +118,8 @@ typename Mma::C mma(const typename Mma::A& a, const typename Mma::B& b, const ty
   return own.c;
 }
 
-/// cvt.rna.tf32.f32: to nearest, ties away from zero, as ptxas spells it out for sm_80: it adds half a
-/// step to a finite number and cuts the low bits, of a NaN too.
+/// cvt.rna.tf32.f32: to nearest, ties away from zero, as ptxas spells it out for sm_80: it adds
+/// half a step to a finite number and cuts the low bits, of a NaN too.
 inline unsigned to_tf32(float value) {
   constexpr unsigned low_bits = 0x1fff, half = 0x1000;
   return (std::bit_cast<unsigned>(value) + (std::isfinite(value) ? half : 0)) & ~low_bits;

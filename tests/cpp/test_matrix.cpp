@@ -2,6 +2,7 @@
 // That their layouts are NVIDIA's is shown in tests/test_oracles.py.
 #include <bit>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <random>
@@ -239,6 +240,14 @@ TEST(the_two_roundings_of_mma_differ_where_bits_are_dropped) {
   // Four products a step: the fifth meets a sum that has been cut.
   CHECK(both({0, 0, 0, 0, tiny, tiny}, tinies, 1.0f) == std::pair(1.0f + bit, 1.0f));
   CHECK(both(ones, ones, 0.5f) == std::pair(16.5f, 16.5f));
+}
+
+// Run by itself, before another case has chosen.
+TEST(mma_rounds_as_the_environment_says) {
+  const char* name = std::getenv("CNNKERN_EMULATOR_MMA");
+  const bool cut = name != nullptr && std::strcmp(name, "toward_zero") == 0;
+  const std::vector<float> tinies(16, std::ldexp(1.0f, -12));
+  CHECK(dot_f16(tinies, tinies, 1.0f) == (cut ? 1.0f : 1.0f + std::ldexp(1.0f, -20)));
 }
 
 TEST(both_roundings_stay_near_the_exact_sum) {

@@ -50,7 +50,12 @@ V load_global_streaming(const void* pointer, emulator::Site site = emulator::Sit
 template <class V>
 V load_global_or_zero(const void* pointer, bool valid,
                       emulator::Site site = emulator::Site::current()) {
-  return valid ? load_global<V>(pointer, site) : V{};
+  static_assert(is_access_size<V>);
+  if (valid) return load_global<V>(pointer, site);
+  if (emulator::observed) [[unlikely]]
+    emulator::observe_skipped(emulator::Space::global, emulator::Effect::load, pointer, sizeof(V),
+                              site);
+  return V{};
 }
 
 template <class V>
