@@ -2,6 +2,8 @@
 # Both set up .venv, build every kernel and then run. CNNKERN_CUDA=0 leaves CUDA out.
 PYTHON ?= python3
 BIN := .venv/bin
+# CuTe, for tests/test_oracles.py alone. Its Python half, and what that requires, stay unused.
+HEADERS := nvidia-cutlass==4.2.0
 
 .PHONY: demo test build lint format clean
 
@@ -17,6 +19,7 @@ build: .venv/installed
 .venv/requirements: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -r requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps $(HEADERS)
 	touch $@
 
 # Editable: Python changes count at once, `make build` compiles what changed in csrc/.

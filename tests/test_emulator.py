@@ -14,8 +14,8 @@ import build as cpp_build  # noqa: E402
 PROBLEMS = sorted((Path(__file__).parent / "problems").glob("*.txt"))
 
 
-def cases(units):
-    texts = [(CPP / f"{unit}.cpp").read_text() for unit in units]
+def cases(variant):
+    texts = [source.read_text() for source in cpp_build.unit_sources(variant)]
     return [name for text in texts for name in re.findall(r"^TEST\((\w+)\)", text, re.M)]
 
 
@@ -41,12 +41,20 @@ def run(program, *arguments):
 
 
 @pytest.mark.parametrize("variant", ["fast", "sanitized", "portable"])
-@pytest.mark.parametrize("name", cases(cpp_build.UNITS))
+@pytest.mark.parametrize("name", cases("fast"))
 def test_unit(programs, variant, name):
     if variant == "sanitized" and name in NOT_SANITIZED:
         pytest.skip("AddressSanitizer reports this one itself")
     ran = run(programs(variant) / "test_emulator", name)
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("rounding", ["to_nearest", "toward_zero", "upwards"])
+def test_mma_rounds_as_the_environment_says(programs, monkeypatch, rounding):
+    monkeypatch.setenv("CNNKERN_EMULATOR_MMA", rounding)
+    ran = run(programs("fast") / "test_emulator", "mma_rounds_as_the_environment_says")
+    assert ran.returncode == (rounding == "upwards"), ran.stdout + ran.stderr
+    assert ("must be to_nearest or toward_zero" in ran.stdout) == (rounding == "upwards")
 
 
 @pytest.mark.parametrize("arch", ["sm_75", "sm_80"])
@@ -69,7 +77,7 @@ def test_the_environment_switches_the_race_check_on(programs, monkeypatch):
     assert "race: a write and an earlier write" in run(program, name).stdout
 
 
-@pytest.mark.parametrize("name", cases(cpp_build.TSAN_UNITS))
+@pytest.mark.parametrize("name", cases("tsan"))
 def test_thread_sanitizer_sees_raw_accesses(programs, name):
     ran = run(programs("tsan") / "test_emulator", name)
     report = ran.stdout + ran.stderr

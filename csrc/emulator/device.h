@@ -34,6 +34,7 @@ enum class Effect : uint8_t { load, store, copy_issue, copy_arrival };
 /// Whether anyone watches the running block (observer.h).
 CNNKERN_BUILT_IN bool observed;
 void observe(Space space, Effect effect, const void* pointer, size_t bytes, Site site);
+void observe_skipped(Space space, Effect effect, const void* pointer, size_t bytes, Site site);
 
 /// The global memory that needs no further question: the tensor touched last (tensors.h), or all of
 /// it if no tensors are registered.
@@ -50,13 +51,18 @@ void allow_tensor(Effect effect, const void* pointer, size_t bytes, Site site);
 [[noreturn]] void fail_global(const void* pointer, size_t bytes, size_t alignment, Site site);
 
 /// Fails unless [pointer, pointer + bytes) lies in shared memory and is aligned as the hardware
-/// demands: to the size of the access. Then tells those who watch.
-inline void check_shared(Effect effect, const void* pointer, size_t bytes, Site site) {
+/// demands: to the size of the access.
+inline void require_shared(const void* pointer, size_t bytes, Site site) {
   const auto address = reinterpret_cast<uintptr_t>(pointer);
   const auto begin = reinterpret_cast<uintptr_t>(shared_range.begin);
   const auto end = reinterpret_cast<uintptr_t>(shared_range.end);
   if (address % bytes != 0 || address < begin || address + bytes > end) [[unlikely]]
     fail_shared(pointer, bytes, bytes, site);
+}
+
+/// The same; then tells those who watch.
+inline void check_shared(Effect effect, const void* pointer, size_t bytes, Site site) {
+  require_shared(pointer, bytes, site);
   if (observed) [[unlikely]]
     observe(Space::shared, effect, pointer, bytes, site);
 }

@@ -56,7 +56,8 @@ T shuffle_xor(unsigned mask, T value, int lane_mask, Site site = Site::current()
   return exchange(mask, "shuffle_xor", value, (lane_index() ^ lane_mask) & 31, site);
 }
 
-inline unsigned ballot(unsigned mask, bool predicate, Site site = Site::current()) {
+// Bit i of the result is lane i's predicate.
+inline unsigned vote(unsigned mask, const char* opcode, bool predicate, Site site) {
   unsigned own = predicate;
   const Complete complete = [](void* const* operands, unsigned present) {
     unsigned votes = 0;
@@ -65,8 +66,20 @@ inline unsigned ballot(unsigned mask, bool predicate, Site site = Site::current(
     for (int lane = 0; lane < 32; ++lane)
       if (present >> lane & 1) *static_cast<unsigned*>(operands[lane]) = votes;
   };
-  rendezvous(mask, "ballot", &own, complete, site);
+  rendezvous(mask, opcode, &own, complete, site);
   return own;
+}
+
+inline unsigned ballot(unsigned mask, bool predicate, Site site = Site::current()) {
+  return vote(mask, "ballot", predicate, site);
+}
+
+inline bool any(unsigned mask, bool predicate, Site site = Site::current()) {
+  return vote(mask, "any", predicate, site) != 0;
+}
+
+inline bool all(unsigned mask, bool predicate, Site site = Site::current()) {
+  return vote(mask, "all", predicate, site) == mask;
 }
 
 inline void sync_warp(unsigned mask, Site site = Site::current()) {

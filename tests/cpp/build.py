@@ -10,6 +10,7 @@ not in `portable`, which is there for its fibers). Builds are incremental.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,9 +31,6 @@ VARIANTS = {
     "portable": "-O1 -g1 -DCNNKERN_PORTABLE_FIBERS",
     "tsan": "-O1 -g1 -fsanitize=thread -DCNNKERN_THREAD_SANITIZER",
 }
-# The files of cases: those of every variant but tsan, and those of tsan.
-UNITS = ("test_emulator", "test_primitives", "test_races", "test_tensors")
-TSAN_UNITS = ("test_thread_sanitizer",)
 
 
 def kernel_sources() -> list[Path]:
@@ -49,6 +47,15 @@ def host_sources() -> list[Path]:
         *sorted((csrc / "cuda").rglob("*.cpp")),
         csrc / "cpu" / "reference.cpp",
     ]
+
+
+def unit_sources(variant: str) -> list[Path]:
+    """The files with TEST cases, which make up `test_emulator`; `tsan` has one of its own."""
+    if variant == "tsan":
+        return [ROOT / "tests" / "cpp" / "test_thread_sanitizer.cpp"]
+    files = sorted((ROOT / "tests" / "cpp").glob("test_*.cpp"))
+    cases = [file for file in files if re.search(r"^TEST\(", file.read_text(), re.M)]
+    return [file for file in cases if file.stem != "test_thread_sanitizer"]
 
 
 def arch_flags(arch: int) -> str:
@@ -103,8 +110,8 @@ def build(variant: str, overlay: Path | None = None, mutated: tuple[str, ...] = 
         programs[f"{target}/run_problems"] = kernels + host + runner
     if overlay is None:
         units = [
-            compile_one(tests / f"{name}.cpp", "host", arch_flags(80))
-            for name in ("test_main", *(TSAN_UNITS if variant == "tsan" else UNITS))
+            compile_one(source, "host", arch_flags(80))
+            for source in (tests / "test_main.cpp", *unit_sources(variant))
         ]
         programs[f"{target}/test_emulator"] = emulator + units
     for program, objects in programs.items():

@@ -2,6 +2,7 @@
 // kernel uses it in a way that the hardware leaves undefined.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <numeric>
 #include <vector>
 
@@ -88,6 +89,53 @@ TEST(ballot_collects_one_bit_a_lane) {
   std::vector<unsigned> out(32);
   CNNKERN_LAUNCH(vote, 1, 32, 0, nullptr, out.data());
   for (const unsigned votes : out) CHECK(votes == 0x49249249u);
+}
+
+__global__ void vote_any_all(int threshold, int* out) {
+  const bool low = lane_index() < threshold;
+  store_global(out + lane_index(), any(full_warp, low) + 2 * all(full_warp, low));
+}
+
+TEST(any_and_all_are_the_same_in_every_lane) {
+  for (const int threshold : {0, 1, 31, 32}) {
+    std::vector<int> out(32);
+    CNNKERN_LAUNCH(vote_any_all, 1, 32, 0, nullptr, threshold, out.data());
+    for (const int votes : out) CHECK(votes == (threshold > 0) + 2 * (threshold == 32));
+  }
+}
+
+__global__ void all_of_some_lanes(int* out) {
+  if (lane_index() < 8) store_global(out, static_cast<int>(all(0xffu, true)));
+}
+
+TEST(all_asks_the_lanes_of_the_mask_alone) {
+  int out = 0;
+  CNNKERN_LAUNCH(all_of_some_lanes, 1, 32, 0, nullptr, &out);
+  CHECK(out == 1);
+}
+
+__global__ void largest_of_warp(const float* in, float* out) {
+  const int i = threadIdx.x;
+  store_global(out + i, warp_max(full_warp, load_global<float>(in + i)));
+}
+
+TEST(warp_max_is_the_same_in_every_lane_and_keeps_nan) {
+  for (int lane = 0; lane < 32; ++lane) {
+    std::vector<float> in(64, -3.0f), out(64);
+    in[lane] = 7.0f, in[32 + lane] = NAN;
+    CNNKERN_LAUNCH(largest_of_warp, 1, 64, 0, nullptr, in.data(), out.data());
+    for (int i = 0; i < 64; ++i) CHECK(i < 32 ? out[i] == 7.0f : std::isnan(out[i]));
+  }
+}
+
+__global__ void sums_at_two_places() {
+  if (lane_index() < 16) warp_sum(full_warp, 1.0f);
+  else warp_sum(full_warp, 1.0f);
+}
+
+TEST(a_reduction_is_reported_at_the_line_of_its_caller) {
+  check_throws([] { CNNKERN_LAUNCH(sums_at_two_places, 1, 32, 0, nullptr); },
+               {"warp mismatch", "test_primitives.cpp:"});
 }
 
 // Even and odd lanes, each by themselves, different things at the same time.
@@ -216,6 +264,39 @@ TEST(loads_and_stores_of_1_to_16_bytes) {
   check_copy<double>();
   check_copy<Vector<float, 4>>();
   check_copy<Vector<bfloat16, 8>>();
+}
+
+template <class V>
+__global__ void copy_streaming(const void* in, void* out) {
+  const size_t at = sizeof(V) * threadIdx.x;
+  const auto value = load_global_streaming<V>(static_cast<const char*>(in) + at);
+  store_global_streaming(static_cast<char*>(out) + at, value);
+}
+
+TEST(streaming_loads_and_stores) {
+  alignas(16) char in[16 * 32], out[16 * 32] = {};
+  std::iota(in, in + sizeof(in), 1);
+  CNNKERN_LAUNCH((copy_streaming<Vector<float, 4>>), 1, 32, 0, nullptr, in, out);
+  CHECK(std::memcmp(in, out, sizeof(in)) == 0);
+  check_throws(
+      [&] { CNNKERN_LAUNCH((copy_streaming<Vector<float, 4>>), 1, 1, 0, nullptr, in + 4, out); },
+      {"misaligned access to global memory: 16 bytes", "test_primitives.cpp:"});
+}
+
+__global__ void load_some(const float* in, int valid, float* out) {
+  const int i = threadIdx.x;
+  store_global(out + i, load_global_or_zero<float>(in + i, i < valid));
+}
+
+TEST(a_load_that_is_not_valid_gives_zero_and_does_not_read) {
+  const std::vector<float> in(8, 3.0f);  // AddressSanitizer watches its end
+  std::vector<float> out(32, NAN);
+  CNNKERN_LAUNCH(load_some, 1, 32, 0, nullptr, in.data(), 8, out.data());
+  for (int i = 0; i < 32; ++i) CHECK(out[i] == (i < 8 ? 3.0f : 0.0f));
+  CNNKERN_LAUNCH(load_some, 1, 32, 0, nullptr, nullptr, 0, out.data());
+  for (const float value : out) CHECK(value == 0.0f);
+  check_throws([&] { CNNKERN_LAUNCH(load_some, 1, 32, 0, nullptr, nullptr, 1, out.data()); },
+               {"null pointer"});
 }
 
 // --- cp.async --------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ class TileLoader {
   /// Loads the next tile into registers.
   __device__ __forceinline__ void load() {
     visit([&](int i, int j, Access from) {
-      staged_[i][j] = from.valid ? load_global_readonly<Piece>(from.address) : Piece{};
+      staged_[i][j] = load_global_or_zero<Piece>(from.address, from.valid);
     });
   }
 

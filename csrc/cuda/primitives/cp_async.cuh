@@ -41,7 +41,7 @@ namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 
 /// Copies 16 bytes past the L1 cache, or writes 16 zeros without reading if not `valid`.
 __device__ __forceinline__ void cp_async_16(void* shared, const void* global, bool valid) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(
                    static_cast<unsigned>(__cvta_generic_to_shared(shared))),
                "l"(__cvta_generic_to_global(global)), "r"(valid ? 16 : 0)
                : "memory");
@@ -49,7 +49,7 @@ __device__ __forceinline__ void cp_async_16(void* shared, const void* global, bo
 
 /// Copies 4 bytes, or writes 4 zeros without reading if not `valid`.
 __device__ __forceinline__ void cp_async_4(void* shared, const void* global, bool valid) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(
+  asm volatile("cp.async.ca.shared.global.L2::128B [%0], [%1], 4, %2;" ::"r"(
                    static_cast<unsigned>(__cvta_generic_to_shared(shared))),
                "l"(__cvta_generic_to_global(global)), "r"(valid ? 4 : 0)
                : "memory");

@@ -43,10 +43,32 @@ V load_global_readonly(const void* pointer, emulator::Site site = emulator::Site
 }
 
 template <class V>
+V load_global_streaming(const void* pointer, emulator::Site site = emulator::Site::current()) {
+  return load_global<V>(pointer, site);
+}
+
+template <class V>
+V load_global_or_zero(const void* pointer, bool valid,
+                      emulator::Site site = emulator::Site::current()) {
+  static_assert(is_access_size<V>);
+  if (valid) return load_global<V>(pointer, site);
+  if (emulator::observed) [[unlikely]]
+    emulator::observe_skipped(emulator::Space::global, emulator::Effect::load, pointer, sizeof(V),
+                              site);
+  return V{};
+}
+
+template <class V>
 void store_global(void* pointer, V value, emulator::Site site = emulator::Site::current()) {
   static_assert(is_access_size<V>);
   emulator::check_global(emulator::Effect::store, pointer, sizeof(V), site);
   *static_cast<V*>(pointer) = value;
+}
+
+template <class V>
+void store_global_streaming(void* pointer, V value,
+                            emulator::Site site = emulator::Site::current()) {
+  store_global(pointer, value, site);
 }
 
 template <class V>
@@ -119,9 +141,27 @@ __device__ __forceinline__ V load_global_readonly(const void* pointer) {
   return from_word<V>(__ldg(static_cast<const word_t<V>*>(pointer)));
 }
 
+/// For data that nobody reads again: the first to leave the caches.
+template <class V>
+__device__ __forceinline__ V load_global_streaming(const void* pointer) {
+  return from_word<V>(__ldcs(static_cast<const word_t<V>*>(pointer)));
+}
+
+/// As load_global_readonly, or zeros without reading if not `valid`.
+template <class V>
+__device__ __forceinline__ V load_global_or_zero(const void* pointer, bool valid) {
+  return valid ? load_global_readonly<V>(pointer) : V{};
+}
+
 template <class V>
 __device__ __forceinline__ void store_global(void* pointer, V value) {
   *static_cast<word_t<V>*>(pointer) = to_word(value);
+}
+
+/// For data that is not read soon: the first to leave the caches.
+template <class V>
+__device__ __forceinline__ void store_global_streaming(void* pointer, V value) {
+  __stcs(static_cast<word_t<V>*>(pointer), to_word(value));
 }
 
 template <class V>

@@ -9,8 +9,14 @@
 
 #include "common/launch.h"
 
+// A primitive made of others passes its caller's line on to them.
 #if defined(CNNKERN_EMULATOR)
 #include "emulator/warp_twins.h"
+#define CNNKERN_CALL_SITE , emulator::Site site = emulator::Site::current()
+#define CNNKERN_PASS_SITE , site
+#else
+#define CNNKERN_CALL_SITE
+#define CNNKERN_PASS_SITE
 #endif
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
@@ -19,6 +25,8 @@ inline constexpr unsigned full_warp = 0xffffffffu;
 
 #if defined(CNNKERN_EMULATOR)
 
+using emulator::all;
+using emulator::any;
 using emulator::ballot;
 using emulator::lane_index;
 using emulator::shuffle;
@@ -62,6 +70,16 @@ __device__ __forceinline__ unsigned ballot(unsigned mask, bool predicate) {
   return __ballot_sync(mask, predicate);
 }
 
+/// Whether the predicate holds in some lane of the mask.
+__device__ __forceinline__ bool any(unsigned mask, bool predicate) {
+  return __any_sync(mask, predicate);
+}
+
+/// Whether the predicate holds in every lane of the mask.
+__device__ __forceinline__ bool all(unsigned mask, bool predicate) {
+  return __all_sync(mask, predicate);
+}
+
 /// Orders the shared and global accesses of the lanes in the mask.
 __device__ __forceinline__ void sync_warp(unsigned mask) { __syncwarp(mask); }
 
@@ -69,9 +87,19 @@ __device__ __forceinline__ void sync_warp(unsigned mask) { __syncwarp(mask); }
 
 /// The sum over a full warp, the same bits in every lane: a butterfly adds in one fixed order.
 template <class T>
-__device__ __forceinline__ T warp_sum(unsigned mask, T value) {
+__device__ __forceinline__ T warp_sum(unsigned mask, T value CNNKERN_CALL_SITE) {
   for (int lane_mask = 16; lane_mask > 0; lane_mask /= 2)
-    value += shuffle_xor(mask, value, lane_mask);
+    value += shuffle_xor(mask, value, lane_mask CNNKERN_PASS_SITE);
+  return value;
+}
+
+/// The largest value of a full warp, in every lane; NaN if one of them is.
+template <class T>
+__device__ __forceinline__ T warp_max(unsigned mask, T value CNNKERN_CALL_SITE) {
+  for (int lane_mask = 16; lane_mask > 0; lane_mask /= 2) {
+    const T other = shuffle_xor(mask, value, lane_mask CNNKERN_PASS_SITE);
+    if (other > value || other != other) value = other;
+  }
   return value;
 }
 
