@@ -1,4 +1,4 @@
-// Starting a kernel in the emulator, and the two knobs of a run.
+// Starting a kernel in the emulator, and the knobs of a run.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <tuple>
+#include <vector>
 
 namespace cnnkern::emulator {
 
@@ -16,6 +17,16 @@ void set_seed(uint64_t seed);
 /// OS threads that blocks are spread over; results do not depend on it. Without a call it is
 /// CNNKERN_EMULATOR_THREADS, or the number of processors.
 void set_threads(int threads);
+
+/// Which blocks of a launch run, given how many there are: linear indices (x fastest), each once.
+using BlockChoice = std::function<std::vector<uint64_t>(uint64_t blocks)>;
+
+/// The launches to come run the chosen blocks only; what the others would have written stays as it
+/// was. An empty function chooses all. Not to be called while a kernel runs.
+void set_blocks(BlockChoice choice);
+
+/// Chooses `count` blocks spread evenly over the launch, or all if there are no more.
+BlockChoice spread_blocks(uint64_t count);
 
 /// Runs `body` once as every thread of every block; returns when all are done. Throws
 /// std::runtime_error with a report if the kernel broke a rule of the machine.

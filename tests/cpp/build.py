@@ -99,7 +99,7 @@ def build(variant: str, overlay: Path | None = None, mutated: tuple[str, ...] = 
     if overlay is None:
         units = [
             compile_one(tests / f"{name}.cpp", "host", arch_flags(80))
-            for name in ("test_main", "test_emulator", "test_primitives")
+            for name in ("test_main", "test_emulator", "test_primitives", "test_profile")
         ]
         programs[f"{target}/test_emulator"] = emulator + units
     for program, objects in programs.items():
