@@ -176,24 +176,16 @@ def _site(row: dict[str, Any], functions: set[str]) -> Site:
     given = {key: row[key] for key in Site.__annotations__.keys() & row.keys()}
     return Site(
         **{**given, "file": file},
-        instance=_difference(row["function"], functions),
+        instance=_instance(row["function"], functions),
         source=linecache.getline(str(_CSRC / file), row["line"]).strip(),
     )
 
 
-def _difference(function: str, functions: set[str]) -> str:
-    """The words in which a function's signature differs from the others', without namespaces."""
-
-    def common(texts: list[list[str]]) -> int:
-        return sum(1 for _ in takewhile(lambda each: len(set(each)) == 1, zip(*texts)))
-
-    if len(functions) == 1:
-        return ""
-    words = [re.findall(r"\w+|\W", text) for text in functions]
-    begin = common(words)
-    end = common([each[begin:][::-1] for each in words])
-    own = re.findall(r"\w+|\W", function)
-    return re.sub(r"\w+::", "", "".join(own[begin : len(own) - end]))
+def _instance(function: str, functions: set[str]) -> str:
+    """The first word in which a function's signature differs from the others'."""
+    words = {text: re.findall(r"\w+|\W", re.sub(r"[\w{}]+::", "", text)) for text in functions}
+    same = sum(1 for _ in takewhile(lambda each: len(set(each)) == 1, zip(*words.values())))
+    return "".join(words[function][same : same + 1])
 
 
 def _table(launch: Launch) -> Table:

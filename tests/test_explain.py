@@ -74,7 +74,7 @@ def test_profile_of_an_aligned_channels_last_problem():
     assert launch.instructions["__syncthreads"] == 4 * tiles * found.threads // 32
     # One 16-byte cp.async a row and half tile, for both operands.
     reads, writes = sites(launch, "cp.async read"), sites(launch, "cp.async write")
-    assert {site.instance for site in reads} == {"Filters", "GatheredInput<nhwc>"}
+    assert {site.instance for site in reads} == {"Filters", "GatheredInput"}
     assert all(site.efficiency == 1 and site.access_bytes == 16 for site in reads)
     assert sum(site.requests for site in writes) == launch.instructions["cp.async"]
     (store,) = sites(launch, "global store")
