@@ -1,8 +1,9 @@
 """Builds the torch-free C++ tests: the CUDA kernels, the emulator and the programs that drive them.
 
-Each variant has a folder build/tests_cpp/<variant>/ with two programs: `test_emulator` (cases for
-the emulator and the primitives) and `run_problems` (every kernel on lines of tests/problems/*.txt;
-not in `portable`, which is there for its fibers). Builds are incremental.
+Each variant has a folder build/tests_cpp/<variant>/ with three programs: `test_emulator` (cases for
+the emulator and the primitives), `run_problems` (every kernel on lines of tests/problems/*.txt) and
+`run_large` (every kernel on tensors of more than 2^31 elements); the last two not in `portable`,
+which is there for its fibers. Builds are incremental.
 
     python tests/cpp/build.py fast | sanitized | portable | tsan
 """
@@ -39,7 +40,7 @@ def kernel_sources() -> list[Path]:
 
 
 def host_sources() -> list[Path]:
-    """What both programs share and is compiled once."""
+    """What the programs share and is compiled once."""
     csrc = ROOT / "csrc"
     return [
         *sorted((csrc / "emulator").glob("*.cpp")),
@@ -106,8 +107,9 @@ def build(variant: str, overlay: Path | None = None, mutated: tuple[str, ...] = 
             for arch in ARCHS
             for source in kernel_sources()
         ]
-        runner = [compile_one(tests / "run_problems.cpp", "host")]
-        programs[f"{target}/run_problems"] = kernels + host + runner
+        for name in ("run_problems", "run_large"):
+            runner = [compile_one(tests / f"{name}.cpp", "host")]
+            programs[f"{target}/{name}"] = kernels + host + runner
     if overlay is None:
         units = [
             compile_one(source, "host", arch_flags(80))

@@ -1,0 +1,164 @@
+// Offsets beyond 2^31: every CUDA kernel on tensors larger than this machine's memory.
+//
+//   run_large [--arch sm_75|sm_80] [--kernel NAME] [problem…]
+//
+// Tensors are sparse (sparse_tensor.h), and of each launch two blocks run, the middle one and the
+// last, on what they read alone (large_problems.h). A kernel that cuts an offset to 32 bits reads
+// zeros instead of what was put there, or writes elsewhere. A line stands for both layouts, a
+// pooling for its three directions.
+#include <iostream>
+#include <set>
+
+#include "common/problem_string.h"
+#include "emulator/arch_path.h"
+#include "emulator/launch.h"
+#include "large_problems.h"
+
+namespace cnnkern {
+namespace {
+
+// Together they have every term of every tensor's offset beyond 2^31: image, channel, row. The work
+// of a block stays small: few channels to sum over, or, where pixels are summed, few pixels.
+const std::vector<std::string> default_problems = {
+    "n2c8h50000w50000k8r3s3u2p1",        // input and output
+    "n1c1028h4w4k2100004r1",             // weight
+    "n2c8h50000w50000k8r3s3u2p1 dgrad",  // input and output
+    "n1c2100004h4w4k1028r1 dgrad",       // weight
+    "n2c528388h64w64k528388r1 wgrad",    // all three, and the bias gradient
+    "n2c3h50000w50000r3s3p1 maxpool",    // input, output and indices
+};
+
+struct Options {
+  std::string arch, kernel;
+  std::vector<std::string> problems;
+};
+
+class Runner {
+ public:
+  Runner(const ArchPath& arch, const Options& options) : arch_(arch), options_(options) {}
+
+  int ran = 0, failed = 0;
+
+  void run(const std::string& line) {
+    NamedProblem named = parse_problem(line);
+    for (const Layout layout : {Layout::nchw, Layout::nhwc}) {
+      named.conv.layout = named.pool.layout = layout;
+      if (!named.is_pool) run(named.conv, line);
+      else
+        for (const auto direction :
+             {PoolDirection::forward, PoolDirection::backward, PoolDirection::gather}) {
+          named.pool.direction = direction;
+          run(named.pool, line);
+        }
+    }
+  }
+
+ private:
+  void run(const ConvProblem& p, const std::string& line) {
+    require_large({p.input_elements(), p.weight_elements(), p.output_elements()});
+    std::set<std::string> names;
+    for (const ConvKernelInfo& info : conv_kernel_table(arch_.device->arch))
+      if (info.direction == p.direction && info.dtype == p.dtype &&
+          (info.any_layout || info.layout == p.layout))
+        names.insert(info.name);
+    for (const std::string& name : names)
+      check(name, p.layout, line, [&] {
+        const ConvPlan plan = plan_conv(p, *arch_.device, name);
+        LargeConv large(p, plan);
+        run_two_blocks(large, [&] { arch_.launch_conv(plan, p, large.tensors()); });
+      });
+    if (p.direction == ConvDirection::wgrad)
+      check("bias_grad", p.layout, line, [&] {
+        LargeBiasGrad large(p);
+        run_two_blocks(large, [&] { arch_.launch_bias_grad(p, large.tensors()); });
+      });
+  }
+
+  void run(const PoolProblem& p, const std::string& line) {
+    require_large({p.input_elements(), p.output_elements()});
+    const PoolPlan plan = plan_pool(p, *arch_.device);
+    check(plan.kernel, p.layout, line, [&] {
+      LargePool large(p, plan);
+      run_two_blocks(large, [&] { arch_.launch_pool(plan, p, large.tensors()); });
+    });
+  }
+
+  static void require_large(std::initializer_list<int64_t> elements) {
+    if (std::max(elements) <= int64_t{1} << 31)
+      throw std::invalid_argument("no tensor of the problem has more than 2^31 elements");
+  }
+
+  template <class Large, class Launch>
+  static void run_two_blocks(Large& large, Launch&& launch) {
+    emulator::set_blocks([&](uint64_t blocks) {
+      const std::vector<uint64_t> chosen = {blocks / 2, blocks - 1};
+      for (const uint64_t block : chosen) large.expect(block);
+      return chosen;
+    });
+    launch();
+    large.check();
+  }
+
+  // A refusal throws as well: these problems are for kernels that take them.
+  template <class Body>
+  void check(const std::string& kernel, Layout layout, const std::string& line, Body&& body) {
+    if (!options_.kernel.empty() && options_.kernel != kernel) return;
+    ++ran;
+    const std::string arch = arch_.device->name;
+    try {
+      body();
+      std::cout << "ok " << arch << " " << to_string(layout) << " " << kernel << " " << line
+                << "\n";
+    } catch (const std::runtime_error& error) {
+      ++failed;
+      std::cout << "FAILED run_large --arch " << arch << " --kernel " << kernel << " '" << line
+                << "' (" << to_string(layout) << ")\n  " << error.what() << "\n";
+    }
+    emulator::set_blocks({});
+    std::cout.flush();
+  }
+
+  const ArchPath& arch_;
+  const Options& options_;
+};
+
+Options parse_options(int argc, char** argv) {
+  Options options;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    const auto value = [&]() -> std::string {
+      if (i + 1 == argc) throw std::invalid_argument(word + " needs a value");
+      return argv[++i];
+    };
+    if (word == "--arch") options.arch = value();
+    else if (word == "--kernel") options.kernel = value();
+    else if (word.starts_with("--")) throw std::invalid_argument("unknown option " + word);
+    else options.problems.push_back(word);
+  }
+  if (options.problems.empty()) options.problems = default_problems;
+  return options;
+}
+
+int run_all(const Options& options) {
+  int ran = 0, failed = 0;
+  for (const ArchPath& arch : {emulated_sm75::arch_path(), emulated_sm80::arch_path()}) {
+    if (!options.arch.empty() && options.arch != arch.device->name) continue;
+    Runner runner(arch, options);
+    for (const std::string& line : options.problems) runner.run(line);
+    ran += runner.ran, failed += runner.failed;
+  }
+  std::cout << ran << " ran, " << failed << " failed\n";
+  return failed != 0 || ran == 0;
+}
+
+}  // namespace
+}  // namespace cnnkern
+
+int main(int argc, char** argv) {
+  try {
+    return cnnkern::run_all(cnnkern::parse_options(argc, argv));
+  } catch (const std::exception& error) {
+    std::cerr << "run_large: " << error.what() << "\n";
+    return 2;
+  }
+}
