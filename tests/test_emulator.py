@@ -49,6 +49,28 @@ def test_unit(programs, variant, name):
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
+@pytest.mark.parametrize(
+    ("arch", "call", "compiles"),
+    [
+        (75, "mma<Mma16x8x8F16>({}, {}, {});", True),
+        (75, "mma<Mma16x8x16F16>({}, {}, {});", False),
+        (75, "mma<Mma8x8x4F64>({}, {}, {});", False),
+        (75, "to_tf32(1);", False),
+        (75, "cp_async_commit();", False),
+        (80, "mma<Mma16x8x16F16>({}, {}, {}); to_tf32(1); cp_async_commit();", True),
+    ],
+)
+def test_what_an_architecture_lacks_does_not_compile(tmp_path, arch, call, compiles):
+    source, csrc = tmp_path / "kernel.cu", CPP.parents[1] / "csrc"
+    source.write_text(
+        '#include "cuda/primitives/cp_async.cuh"\n#include "cuda/primitives/mma.cuh"\n'
+        f"void kernel() {{ using namespace cnnkern::emulated_sm{arch}; {call} }}\n"
+    )
+    flags = [*cpp_build.arch_flags(arch).split(), f"-I{csrc}/emulator/include", f"-I{csrc}"]
+    compiled = run("g++", "-std=c++20", "-fsyntax-only", *flags, source)
+    assert (compiled.returncode == 0) == compiles, compiled.stderr
+
+
 @pytest.mark.parametrize("rounding", ["to_nearest", "toward_zero", "upwards"])
 def test_mma_rounds_as_the_environment_says(programs, monkeypatch, rounding):
     monkeypatch.setenv("CNNKERN_EMULATOR_MMA", rounding)

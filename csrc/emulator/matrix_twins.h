@@ -49,10 +49,10 @@ Registers ldmatrix(const void* row, int arch, Site site) {
 
 // --- mma -------------------------------------------------------------------------------------
 
-/// How an mma adds up in float32. NVIDIA does not say; a kernel has to be right with both.
+/// How an mma adds up in float32. NVIDIA does not say; a kernel has to be right with both. See
+/// README.md.
 ///   to_nearest   in double, rounded once
-///   toward_zero  drops bits at every step, as the coarsest adder does that was measured
-///   (README.md)
+///   toward_zero  four products at a time, and bits are dropped at every step
 enum class MmaRounding { to_nearest, toward_zero };
 
 /// Without a call it is what CNNKERN_EMULATOR_MMA names, or to_nearest.

@@ -4,12 +4,15 @@
 // its newest groups are still under way. Only then has its own data arrived; the data of other
 // threads has arrived after their wait *and* a __syncthreads(). PTX ISA, "cp.async".
 //
+// L2::128B asks the L2 cache for the whole 128-byte line, as NVIDIA's own libraries do.
+//
 // In the emulator the destination turns to NaN at issue and the data lands at the wait, the latest
 // moment the hardware may choose; a copy that nobody waits for is an error.
 #pragma once
 
 #include "common/launch.h"
 
+#if CNNKERN_ARCH == 0 || CNNKERN_ARCH >= 800
 #if defined(CNNKERN_EMULATOR)
 
 #include "emulator/device.h"
@@ -35,7 +38,7 @@ void cp_async_wait() {
 
 }  // namespace cnnkern::CNNKERN_CUDA_NAMESPACE
 
-#elif !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+#else
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 
@@ -67,4 +70,5 @@ __device__ __forceinline__ void cp_async_wait() {
 
 }  // namespace cnnkern::CNNKERN_CUDA_NAMESPACE
 
+#endif
 #endif

@@ -77,8 +77,6 @@ typename Mma::C mma(const typename Mma::A& a, const typename Mma::B& b, const ty
   return emulator::mma<Mma>(a, b, c, site);
 }
 
-inline unsigned to_tf32(float value) { return emulator::to_tf32(value); }
-
 #else
 
 template <class Mma>
@@ -120,12 +118,20 @@ __device__ __forceinline__ typename Mma::C mma(const typename Mma::A& a, const t
   return d;
 }
 
+#endif
+
+#if CNNKERN_ARCH == 0 || CNNKERN_ARCH >= 800
+
 /// Rounds to the nearest tf32, ties away from zero: what an mma that drops the low bits should be
-/// given (sm_80 on).
+/// given.
 __device__ __forceinline__ unsigned to_tf32(float value) {
+#if defined(CNNKERN_EMULATOR)
+  return emulator::to_tf32(value);
+#else
   unsigned bits;
   asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(value));
   return bits;
+#endif
 }
 
 #endif
