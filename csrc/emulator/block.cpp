@@ -245,6 +245,7 @@ void Block::cp_async_issue(void* shared, const void* global, size_t bytes, bool 
   check_shared(Effect::copy_issue, shared, bytes, site);
   Thread& thread = threads_[running_];
   Copy& copy = thread.copies.emplace_back();
+  copy.source = valid ? global : nullptr;
   copy.destination = shared;
   copy.bytes = bytes;
   copy.group = thread.committed_groups;
@@ -272,6 +273,8 @@ void Block::cp_async_wait_group(int pending) {
     if (observed)
       observe_access(Space::shared, Effect::copy_arrival, copy->destination, copy->bytes,
                      copy->site);
+    if (copy->source != nullptr && std::memcmp(copy->source, copy->data, copy->bytes) != 0)
+      fail("cp.async: its source has changed while the copy was under way", copy->site);
     tsan_write(copy->destination, copy->bytes);
     std::memcpy(copy->destination, copy->data, copy->bytes);
   }

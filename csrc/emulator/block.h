@@ -38,6 +38,7 @@ enum class ThreadState { fresh, ready, at_barrier, at_rendezvous, exited };
 /// A cp.async under way.
 struct Copy {
   std::byte data[16];  // read from global memory at issue
+  const void* source;  // null if it is zeros
   void* destination;
   size_t bytes;
   int group;

@@ -153,7 +153,7 @@ bool BlockRaceTable::ordered(const AccessRecord& earlier, const AccessRecord& no
 void BlockRaceTable::fail_in_flight(const AccessRecord& copy, const AccessRecord& now,
                                     const void* address) const {
   fail(std::string(kind(now)) + " of bytes that a cp.async, issued at " + place(copy.site) +
-           ", has not delivered: a wait_group is missing\n  bytes   " +
+           ", has not delivered: a wait_group is missing\n  where   " +
            describe(begin_of(address, now), now.bytes) + "\n  issued  by " +
            describe_thread(launch_, copy.thread),
        now.site);

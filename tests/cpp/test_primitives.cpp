@@ -460,6 +460,23 @@ __global__ void copy_from(const float* in) {
   cp_async_wait<0>();
 }
 
+__global__ void change_the_source(float* in, bool wait) {
+  CNNKERN_SHARED(Stages, shared);
+  cp_async_4(shared.value[0][0], in, true);
+  cp_async_commit();
+  if (wait) cp_async_wait<0>();
+  store_global(in, load_global<float>(in) + 1);
+  cp_async_wait<0>();
+}
+
+TEST(the_source_of_a_copy_must_not_change_before_the_wait) {
+  float in = 0;
+  CNNKERN_LAUNCH(change_the_source, 1, 1, sizeof(Stages), nullptr, &in, true);
+  check_throws(
+      [&] { CNNKERN_LAUNCH(change_the_source, 1, 1, sizeof(Stages), nullptr, &in, false); },
+      {"cp.async: its source has changed while the copy was under way", "test_primitives.cpp:"});
+}
+
 TEST(cp_async_checks_both_addresses) {
   AsyncData data;
   check_throws([&] { CNNKERN_LAUNCH(copy_from, 1, 1, sizeof(Stages), nullptr, data.in + 1); },
