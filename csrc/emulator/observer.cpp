@@ -23,6 +23,7 @@ void observe(Space space, Effect effect, const void* pointer, size_t bytes, Site
 }
 
 void observe_skipped(Space space, Effect effect, const void* pointer, size_t bytes, Site site) {
+  const Unseen unseen;
   Block::current->observe_skipped(space, effect, pointer, bytes, site);
 }
 
