@@ -1,27 +1,18 @@
 """What a person is told of a bug planted in a production kernel: which access, where, why."""
 
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from mutants import GEMM, POOL, Mutant, build, cpp_build
 
 import cnnkern
 from cnnkern import backends
 
-CPP = Path(__file__).parent / "cpp"
-CSRC = Path(__file__).parents[1] / "csrc"
-sys.path.insert(0, str(CPP))
-import build as cpp_build  # noqa: E402
-
-GEMM = "cuda/conv/implicit_gemm_simt.cuh"
-POOL = "cuda/pool/max_pool.cu"
 GEMM_PROBLEM = ("n1c8h9w8k67r3s3p1 nhwc", "implicit_gemm_simt_64x64x8_vec4")
 POOL_PROBLEM = "n2c3h8w8r2s2u2 maxpool"
 
 # name: (file, what is replaced, by what, source compiled again, (problem, kernel), report)
-BUGS = {
+REPORTS = {
     "race_names_both_accesses": (
         GEMM,
         "__syncthreads();  // this tile has arrived",
@@ -88,25 +79,21 @@ BUGS = {
 }
 
 
-def report_of(folder, problem, kernel):
-    arguments = ["--exactly", "--races", "--arch", "sm_80", "--problem", problem]
-    return subprocess.run(
-        [folder / "run_problems", *arguments, "--kernel", kernel], capture_output=True, text=True
-    )
+BUGS = [Mutant("report", name, *bug[:4], *bug[4], report=bug[5]) for name, bug in REPORTS.items()]
 
 
-@pytest.mark.parametrize("name", BUGS)
-def test_report(name, tmp_path):
-    file, old, new, source, problem, pattern = BUGS[name]
-    healthy = report_of(cpp_build.build("fast"), *problem)
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    return build(BUGS, tmp_path_factory.mktemp("reports"))
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=str)
+def test_report(programs, bug):
+    healthy = bug.run(cpp_build.build("fast"))
     assert healthy.returncode == 0, healthy.stdout + healthy.stderr
-    text = (CSRC / file).read_text()
-    assert text.count(old) == 1
-    (tmp_path / file).parent.mkdir(parents=True)
-    (tmp_path / file).write_text(text.replace(old, new))
-    sick = report_of(cpp_build.build("fast", overlay=tmp_path, mutated=(source,)), *problem)
+    sick = bug.run(programs[bug])
     assert sick.returncode == 1, sick.stdout + sick.stderr
-    assert re.search(pattern, sick.stdout), sick.stdout
+    assert re.search(bug.report, sick.stdout), sick.stdout
 
 
 def test_python_switches_the_race_check():

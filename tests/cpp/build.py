@@ -14,6 +14,8 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,13 +65,22 @@ def arch_flags(arch: int) -> str:
     return f"-x c++ -DCNNKERN_ARCH={arch}0 -DCNNKERN_CUDA_NAMESPACE=emulated_sm{arch}"
 
 
-def build(variant: str, overlay: Path | None = None, mutated: tuple[str, ...] = ()) -> Path:
-    """Compiles what has changed and returns the folder of the programs.
+@dataclass(frozen=True)
+class Overlay:
+    """A folder laid out as csrc/, whose files stand before the original ones.
 
-    With `overlay`, a folder laid out as csrc/, the sources named in `mutated` (paths under csrc/)
-    are compiled with the overlay's files in place of the original ones, for one architecture path
-    and into the overlay; everything else is taken from the variant's own build.
+    ``sources`` (paths under csrc/) are compiled with them, for one architecture path; all else of
+    ``program`` is the variant's own. The program is linked into the folder.
     """
+
+    folder: Path
+    sources: tuple[str, ...]
+    arch: int
+    program: str
+
+
+def build(variant: str, overlays: Sequence[Overlay] = ()) -> Path:
+    """Compiles what has changed, overlays included, and returns the folder of the programs."""
     folder = OUT / variant
     folder.mkdir(parents=True, exist_ok=True)
     rules = [
@@ -81,14 +92,8 @@ def build(variant: str, overlay: Path | None = None, mutated: tuple[str, ...] = 
     ]
 
     def compile_one(source: Path, subfolder: str, more: str = "") -> str:
-        name = source.relative_to(ROOT).as_posix()
-        within = source.is_relative_to(ROOT / "csrc") and str(source.relative_to(ROOT / "csrc"))
-        out, overlay_flag = f"{subfolder}/{name.replace('/', '_')}.o", ""
-        if overlay is not None and within in mutated and "75" not in subfolder:
-            replaced = overlay / str(within)
-            source = replaced if replaced.exists() else source
-            out, overlay_flag = f"{overlay}/{name.replace('/', '_')}.o", f"-I{overlay}"
-        rules.append(f"build {out}: cxx {source}\n  more = {more}\n  overlay = {overlay_flag}")
+        out = f"{subfolder}/{source.relative_to(ROOT).as_posix().replace('/', '_')}.o"
+        rules.append(f"build {out}: cxx {source}\n  more = {more}")
         return out
 
     # The emulator's own code is fast in every variant, and none of ThreadSanitizer's business.
@@ -97,9 +102,7 @@ def build(variant: str, overlay: Path | None = None, mutated: tuple[str, ...] = 
         compile_one(source, "host", own if source.parent.name == "emulator" else "")
         for source in host_sources()
     ]
-    emulator = [out for out in host if "csrc_emulator" in out]
     tests = ROOT / "tests" / "cpp"
-    target = folder if overlay is None else overlay
     programs = {}
     if variant != "portable":  # kernels see no difference between the two kinds of fiber
         kernels = [
@@ -108,18 +111,29 @@ def build(variant: str, overlay: Path | None = None, mutated: tuple[str, ...] = 
             for source in kernel_sources()
         ]
         for name in ("run_problems", "run_large"):
-            runner = [compile_one(tests / f"{name}.cpp", "host")]
-            programs[f"{target}/{name}"] = kernels + host + runner
-    if overlay is None:
-        units = [
-            compile_one(source, "host", arch_flags(80))
-            for source in (tests / "test_main.cpp", *unit_sources(variant))
-        ]
-        programs[f"{target}/test_emulator"] = emulator + units
+            programs[name] = kernels + host + [compile_one(tests / f"{name}.cpp", "host")]
+    units = [
+        compile_one(source, "host", arch_flags(80))
+        for source in (tests / "test_main.cpp", *unit_sources(variant))
+    ]
+    emulator = [out for out in host if "csrc_emulator" in out]
+    for overlay in overlays:
+        objects = list(programs[overlay.program])
+        for source in overlay.sources:
+            edited = overlay.folder / source
+            file = edited if edited.exists() else ROOT / "csrc" / source
+            original = f"sm{overlay.arch}/csrc_{source.replace('/', '_')}.o"
+            mutated = f"{overlay.folder}/{Path(source).name}.o"
+            objects[objects.index(original)] = mutated
+            rules.append(
+                f"build {mutated}: cxx {file}\n  more = -O1 {arch_flags(overlay.arch)}\n"
+                f"  overlay = -I{overlay.folder}"
+            )
+        programs[f"{overlay.folder}/{overlay.program}"] = objects
+    programs["test_emulator"] = emulator + units
     for program, objects in programs.items():
         rules.append(f"build {program}: link {' '.join(objects)}")
-    rules.append(f"default {' '.join(programs)}")
-    ninja_file = target / "build.ninja"
+    ninja_file = (overlays[0].folder if overlays else folder) / "build.ninja"
     ninja_file.write_text("\n".join(rules) + "\n")
     jobs = os.environ.get("CNNKERN_JOBS", str(os.cpu_count() or 1))
     command = ["-C", str(folder), "-f", str(ninja_file), "-j", jobs, "--quiet"]
@@ -128,7 +142,7 @@ def build(variant: str, overlay: Path | None = None, mutated: tuple[str, ...] = 
     )
     if finished.returncode != 0:
         raise RuntimeError(f"building the C++ tests failed:\n{finished.stdout}{finished.stderr}")
-    return target
+    return folder
 
 
 if __name__ == "__main__":

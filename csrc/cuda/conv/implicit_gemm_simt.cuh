@@ -86,7 +86,6 @@ struct SimtGemm {
       multiply_tile(shared.stage[read], sums);
       read = read + 1 == stages ? 0 : read + 1;
     }
-    cp_async_wait<0>();
 #else
     if (tiles == 0) return;
     a.load(), b.load();

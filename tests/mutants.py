@@ -1,0 +1,90 @@
+"""Planted bugs: each is one textual edit of a production source, which some check has to notice.
+
+python tests/mutants.py      prints the table of csrc/emulator/README.md
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+CSRC = ROOT / "csrc"
+sys.path.insert(0, str(ROOT / "tests" / "cpp"))
+import build as cpp_build  # noqa: E402
+
+GEMM = "cuda/conv/implicit_gemm_simt.cuh"
+LOADER = "cuda/conv/tile_loader.cuh"
+GATHER = "cuda/conv/pixel_gather.cuh"
+EPILOGUE = "cuda/conv/epilogue.cuh"
+INDEXING = "cuda/indexing.cuh"
+FPROP, DGRAD, WGRAD, BIAS_GRAD, REDUCE = (
+    f"cuda/conv/{stem}.cu" for stem in ("fprop", "dgrad", "wgrad", "bias_grad", "split_k_reduce")
+)
+DIRECT, DIRECT_CUH = "cuda/conv/direct.cu", "cuda/conv/direct.cuh"
+POOL = "cuda/pool/max_pool.cu"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """``old`` occurs once in ``file``; ``source`` is compiled again and run on the problem."""
+
+    kind: str
+    name: str
+    file: str  # under csrc/
+    old: str
+    new: str
+    source: str  # likewise
+    problem: str
+    kernel: str
+    arch: str = "sm_80"
+    report: str = ""  # a pattern that what is printed has to match
+    program: str = "run_problems"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def write(self, overlay: Path) -> None:
+        """Puts the edited file where the compiler looks first."""
+        text = (CSRC / self.file).read_text()
+        found = text.count(self.old)
+        assert found == 1, f"{self.name}: {self.old!r} occurs {found} times in {self.file}"
+        target = overlay / self.file
+        target.parent.mkdir(parents=True)
+        target.write_text(text.replace(self.old, self.new))
+
+    def run(self, folder: Path) -> subprocess.CompletedProcess[str]:
+        """The mutated program, or in the variant's own folder the healthy one."""
+        arguments = ["--arch", self.arch, "--kernel", self.kernel]
+        if self.program == "run_problems":
+            arguments += ["--exactly", "--races", "--seeds", "2", "--problem"]
+        command = [folder / self.program, *arguments, self.problem]
+        return subprocess.run(command, capture_output=True, text=True)
+
+
+def build(mutants: Sequence[Mutant], folder: Path) -> dict[Mutant, Path]:
+    """Compiles all mutants at a time; the folder of each one's program."""
+    overlays = {}
+    for mutant in mutants:
+        overlay = folder / mutant.name
+        mutant.write(overlay)
+        arch = int(mutant.arch.removeprefix("sm_"))
+        overlays[mutant] = cpp_build.Overlay(overlay, (mutant.source,), arch, mutant.program)
+    cpp_build.build("fast", list(overlays.values()))
+    return {mutant: overlay.folder for mutant, overlay in overlays.items()}
+
+
+def of(kind: str, source: str, problem: str, kernel: str, *edits: tuple, **more) -> list[Mutant]:
+    """Mutants that differ in (name, file, old, new) and perhaps the report."""
+    return [
+        Mutant(kind, name, file, old, new, source, problem, kernel, report="".join(rest), **more)
+        for name, file, old, new, *rest in edits
+    ]
+
+
+SIMT, SIMT_VEC4 = "implicit_gemm_simt_64x64x8", "implicit_gemm_simt_64x64x8_vec4"
+RAGGED = "n1c8h9w8k67r3s3p1 nhwc"  # several K tiles, tails in rows and columns
+UNEVEN = "n2c5h9w7k9r3s2pt1pb2pl2pr1 nchw"  # axes and sides differ

@@ -1,0 +1,223 @@
+"""Masks, bounds, strides and taps."""
+
+from mutants import (
+    BIAS_GRAD,
+    DGRAD,
+    DIRECT,
+    DIRECT_CUH,
+    EPILOGUE,
+    FPROP,
+    GATHER,
+    GEMM,
+    INDEXING,
+    LOADER,
+    POOL,
+    RAGGED,
+    REDUCE,
+    SIMT,
+    SIMT_VEC4,
+    UNEVEN,
+    WGRAD,
+    of,
+)
+
+STRIDED = "n2c4h11w10k9r3s3u2p1 dgrad nchw"
+SPLIT = "n4c5h16w17k6r3s3p1 wgrad nchw"
+DIRECT_UNEVEN = "n1c3h6w5k4r4s3pt1pb2pl2pr1uh2uw1lh1lw2"
+POOL_UNEVEN = "n2c3h9w8r3s2uh2uw2ph1pw1 maxpool"
+
+MASKS = [
+    *of(
+        "mask",
+        *(FPROP, UNEVEN, SIMT),
+        *(
+            (
+                f"gather_reads_past_{axis}",
+                GATHER,
+                f"(a.{axis} + b.{axis}) < static_cast<unsigned>(extent.{axis})",
+                f"(a.{axis} + b.{axis}) <= static_cast<unsigned>(extent.{axis})",
+            )
+            for axis in "hw"
+        ),
+        ("epilogue_column", EPILOGUE, "n >= output.columns", "n > output.columns", "out of the"),
+        ("filter_row_of_fprop", FPROP, "k < filters ? k", "k <= filters ? k", "out of the bounds"),
+        ("filter_depth", FPROP, "element < elements", "element <= elements", "out of the bounds"),
+        (
+            "output_pixel",
+            *(FPROP, "if (pixel >= p.input.pixels) return -1;"),
+            "if (pixel > p.input.pixels) return -1;",
+            "out of the bounds of 'output'",
+        ),
+    ),
+    *of(
+        "mask",
+        *(FPROP, "n1c2d4h5w4k5t3r3s3p1 nchw", SIMT),
+        (
+            "gather_reads_past_d",
+            GATHER,
+            "(a.d + b.d) < static_cast<unsigned>(extent.d)",
+            "(a.d + b.d) <= static_cast<unsigned>(extent.d)",
+        ),
+    ),
+    *of(
+        "mask",
+        *(DGRAD, STRIDED, SIMT),
+        ("class_row", DGRAD, "row < p.class_rows", "row <= p.class_rows"),
+        ("class_height", DGRAD, "pixel.h < p.input_extent.h", "pixel.h <= p.input_extent.h"),
+        ("dgrad_depth", DGRAD, "if (index >= pixels.depth) return -1;", ""),
+    ),
+    *of(
+        "mask",
+        *(WGRAD, "n3c5h5w7k6r3s3p1 wgrad nchw", SIMT),
+        ("gradient_pixel", WGRAD, "if (pixel >= p.input.pixels) return -1;", ""),
+        ("weight_row", WGRAD, "return k < rows ?", "return k <= rows ?", "out of the bounds"),
+    ),
+    *of(
+        "mask",
+        *(DIRECT, "n2c4h5w5k3r1 wgrad", "direct"),
+        (
+            "shuffle_mask_without_the_last_lane",
+            DIRECT_CUH,
+            "warp_sum(full_warp, sum)",
+            "warp_sum(0x7fffffffu, sum)",
+            "the mask does not name the calling lane",
+        ),
+        (
+            "collective_under_a_condition",
+            DIRECT_CUH,
+            "sum = warp_sum(full_warp, sum);\n    if (lane == 0)",
+            "if (lane < 16) sum = warp_sum(full_warp, sum);\n    if (lane == 0)",
+        ),
+    ),
+]
+
+BOUNDS = [
+    *of(
+        "bound off by one",
+        *(FPROP, RAGGED, SIMT_VEC4),
+        (
+            "last_tile_of_the_depth",
+            *(GEMM, "(k_end - k_begin + tile_k - 1) / tile_k", "(k_end - k_begin - 1) / tile_k"),
+        ),
+        (
+            "tiles_of_the_columns",
+            *(GEMM, "(columns + tile_n - 1) / tile_n", "columns / tile_n"),
+        ),
+    ),
+    *of(
+        "bound off by one",
+        *(FPROP, "n1c3h9w8k9r3s3p1 nchw", SIMT),
+        ("pixels", GATHER, "if (index >= pixels) return", "if (index > pixels) return"),
+        ("elements", GATHER, "if (index >= elements) return", "if (index > elements) return"),
+    ),
+    *of(
+        "bound off by one",
+        *(REDUCE, "n4c8h20w20k8r1s1 wgrad nhwc", SIMT_VEC4),
+        ("last_part", REDUCE, "part < parts", "part < parts - 1"),
+        ("elements_of_the_weight", REDUCE, "if (i >= elements) return;", "", "out of the bounds"),
+    ),
+    *of(
+        "bound off by one",
+        *(WGRAD, SPLIT, SIMT),
+        (
+            "pixels_of_a_part",
+            *(WGRAD, "(pixels_per_part + k - 1) / k * k", "(pixels_per_part - 1) / k * k"),
+        ),
+    ),
+    *of(
+        "bound off by one",
+        *(BIAS_GRAD, "n2c4h17w17k33r1 wgrad nhwc", "bias_grad"),
+        ("channel", BIAS_GRAD, "if (channel < y.channels)", "if (channel <= y.channels)"),
+        ("last_warp", BIAS_GRAD, "i < warps; ++i", "i < warps - 1; ++i"),
+    ),
+    *of(
+        "bound off by one",
+        *(DIRECT, DIRECT_UNEVEN, "direct"),
+        ("direct_height", DIRECT_CUH, "h >= p.x.extent.h) continue", "h > p.x.extent.h) continue"),
+        ("direct_padding", DIRECT_CUH, "if (w < 0 || w >=", "if (w < -1 || w >="),
+    ),
+    *of(
+        "bound off by one",
+        *(DIRECT, f"{DIRECT_UNEVEN} dgrad", "direct"),
+        ("direct_first_output", DIRECT_CUH, "if (distance < 0)", "if (distance <= 0)"),
+        ("direct_last_output", DIRECT_CUH, "&& out < size", "&& out < size - 1"),
+    ),
+    *of(
+        "bound off by one",
+        *(POOL, POOL_UNEVEN, "max_pool_forward"),
+        ("first_tap", POOL, "(-start + dilation - 1) / dilation", "-start / dilation + 1"),
+        ("last_tap", POOL, "min(end, narrow(taps_))", "min(end, narrow(taps_) - 1)"),
+        ("taps_past_the_input", POOL, "start >= size ? 0 :", "start > size ? 0 : 1 +"),
+    ),
+    *of(
+        "bound off by one",
+        *(POOL, f"{POOL_UNEVEN}_backward", "max_pool_backward"),
+        ("first_window", POOL, "(begin + stride - 1) / stride", "begin / stride + 1"),
+        ("last_window", POOL, "narrow(windows) - 1", "narrow(windows) - 2"),
+        ("span_of_a_window", POOL, "end - narrow(footprint) + 1;", "end - narrow(footprint) + 2;"),
+    ),
+]
+
+STRIDES = [
+    *of(
+        "stride, offset or tap",
+        *(FPROP, "n2c4h11w12k8r3s2uh2uw3lh1lw2pt1pl2 nchw", SIMT),
+        ("window_stride", GATHER, "at.w * stride.w - pad.w", "at.w * stride.h - pad.w"),
+        ("window_padding", GATHER, "at.h * stride.h - pad.h", "at.h * stride.h - pad.w"),
+        ("tap_dilation", GATHER, "at.w * dilation.w}", "at.w * dilation.h}"),
+        ("depth_shifted", LOADER, "operand_.depth(k_ + j", "operand_.depth(k_ + 1 + j"),
+        ("tile_of_the_depth", LOADER, "k_ += tile_k;", "k_ += tile_k - 1;"),
+    ),
+    *of(
+        "stride, offset or tap",
+        *(FPROP, RAGGED, SIMT_VEC4),
+        (
+            "pitch_of_shared_rows",
+            *(LOADER, "along_k ? tile_k + 4 : tile_mn", "along_k ? tile_k : tile_mn"),
+        ),
+        (
+            "pitch_of_shared_rows_too_wide",
+            *(LOADER, "along_k ? tile_k + 4 : tile_mn", "along_k ? tile_k + 8 : tile_mn"),
+            "race: |out of the bounds of shared memory|red zone",
+        ),
+        ("stage_written_twice", GEMM, "write = write + 1 == stages ? 0 : write + 1;", ""),
+    ),
+    *of(
+        "stride, offset or tap",
+        *(DGRAD, "n2c4h11w12k8r4s5uh2uw3lh3lw1p2 dgrad nchw", SIMT),
+        ("first_tap_of_a_class", DGRAD, "% axis.stride != 0)", "% axis.stride != 1)"),
+        ("taps_of_a_class", DGRAD, "/ axis.tap_step + 1;", "/ axis.tap_step;"),
+        ("step_of_the_output", DGRAD, "-tap.h * pixels.p.h.output_step", "-tap.h"),
+        ("step_of_the_tap", DGRAD, "tap.w * p.w.tap_step", "tap.w"),
+    ),
+    *of(
+        "stride, offset or tap",
+        *(WGRAD, "n4c8g2h16w17k8r3s3p1 wgrad nchw", SIMT),
+        (
+            "group_of_the_input",
+            WGRAD,
+            "group * p.c_per_group * p.input.source",
+            "0 * p.input.source",
+        ),
+        ("part_of_the_workspace", WGRAD, "p.weight + part * p.weight_elements", "p.weight"),
+    ),
+    *of(
+        "stride, offset or tap",
+        *(DIRECT, "n1g2c4h6w5k6r2s3p1", "direct"),
+        (
+            "direct_group",
+            DIRECT_CUH,
+            "divide(at.c) * p.c_per_group;\n    acc",
+            "divide(0);\n    acc",
+        ),
+        ("channel_stride", INDEXING, "c * channel_stride +", "c +"),
+    ),
+    *of(
+        "stride, offset or tap",
+        *(POOL, "n2c3h9w8r2s2uh1uw1lh2lw3 maxpool", "max_pool_forward"),
+        ("pool_dilation", POOL, "w0 + s * p.dilation.w", "w0 + s * p.dilation.h"),
+        ("pool_tie", POOL, "value > best ||", "value >= best ||"),
+    ),
+]
+
+INDEX = [*MASKS, *BOUNDS, *STRIDES]
