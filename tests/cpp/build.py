@@ -21,7 +21,7 @@ ARCHS = (75, 80)
 # Contraction off and registers filled with a pattern: a GPU gives neither for free.
 COMMON = (
     "-std=c++20 -Wall -Wextra -Wno-unknown-pragmas -pthread "
-    "-ffp-contract=off -ftrivial-auto-var-init=pattern"
+    "-ffp-contract=off -ftrivial-auto-var-init=pattern -fPIC -fvisibility=hidden"
 )
 VARIANTS = {
     "fast": "-O2 -g1",
@@ -84,7 +84,7 @@ def build(variant: str, overlay: Path | None = None, mutated: tuple[str, ...] = 
         compile_one(source, "host", "-O2" if source.parent.name == "emulator" else "")
         for source in host_sources()
     ]
-    emulator = [out for out in host if "csrc_emulator" in out]
+    emulator = [out for out in host if "csrc_emulator" in out or "csrc_common" in out]
     tests = ROOT / "tests" / "cpp"
     target = folder if overlay is None else overlay
     programs = {}
@@ -99,7 +99,7 @@ def build(variant: str, overlay: Path | None = None, mutated: tuple[str, ...] = 
     if overlay is None:
         units = [
             compile_one(tests / f"{name}.cpp", "host", arch_flags(80))
-            for name in ("test_main", "test_emulator", "test_primitives")
+            for name in ("test_main", "test_emulator", "test_primitives", "test_launch")
         ]
         programs[f"{target}/test_emulator"] = emulator + units
     for program, objects in programs.items():

@@ -23,6 +23,7 @@
 #include "common/problem_string.h"
 #include "cpu/reference.h"
 #include "emulator/arch_path.h"
+#include "emulator/gpus.h"
 #include "emulator/launch.h"
 #include "guarded_buffer.h"
 
@@ -314,9 +315,11 @@ Options parse_options(int argc, char** argv) {
 int run_all(const Options& options) {
   Tally tally;
   for (const ArchPath& arch : {emulated_sm75::arch_path(), emulated_sm80::arch_path()})
-    if (options.arch.empty() || options.arch == arch.device->name)
+    if (options.arch.empty() || options.arch == arch.device->name) {
+      emulator::set_gpu(0, *arch.device);
       for (size_t line = 0; line < options.problems.size(); ++line)
         run_line(line, arch, options, tally);
+    }
   for (const auto& [kernel, count] : tally.ran_by_kernel)
     std::cout << "ran " << count << " " << kernel << "\n";
   for (const auto& [reason, count] : tally.refused)
