@@ -70,8 +70,7 @@ cudaError_t finish(RuntimeCall call, const Outcome& outcome) {
     last_error_text = text_of(outcome.error) + (": " + outcome.detail);
   }
   call.error = outcome.error;
-  const std::lock_guard lock(runtime().mutex);
-  if (runtime().log) runtime().log->push_back(std::move(call));
+  log_call(std::move(call));
   return outcome.error;
 }
 
@@ -134,6 +133,11 @@ void set_gpu(int device, const DeviceCaps& caps) {
 void open_log() {
   const std::lock_guard lock(runtime().mutex);
   runtime().log.emplace();
+}
+
+void log_call(RuntimeCall call) {
+  const std::lock_guard lock(runtime().mutex);
+  if (runtime().log) runtime().log->push_back(std::move(call));
 }
 
 std::vector<RuntimeCall> close_log() {

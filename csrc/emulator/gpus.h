@@ -25,8 +25,10 @@ struct RuntimeCall {
   cudaError_t error = cudaSuccess;
 };
 
-/// Calls of all threads are kept from open_log() to close_log().
+/// Calls of all threads are kept from open_log() to close_log(); log_call() adds what a test wants
+/// to see among them.
 void open_log();
+void log_call(RuntimeCall call);
 std::vector<RuntimeCall> close_log();
 
 /// As cudaStreamBeginCapture in its global mode: until end_capture(), calls that synchronise or
