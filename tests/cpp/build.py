@@ -2,7 +2,8 @@
 
 Each variant has a folder build/tests_cpp/<variant>/ with two programs: `test_emulator` (cases for
 the emulator and the primitives) and `run_problems` (every kernel on lines of tests/problems/*.txt;
-not in `portable`, which is there for its fibers). Builds are incremental.
+not in `portable`, which is there for its fibers). `fast` has a third, `list_launches` (the shape of
+every launch on every GPU). Builds are incremental.
 
     python tests/cpp/build.py fast | sanitized | portable
 """
@@ -96,6 +97,9 @@ def build(variant: str, overlay: Path | None = None, mutated: tuple[str, ...] = 
         ]
         runner = [compile_one(tests / "run_problems.cpp", "host")]
         programs[f"{target}/run_problems"] = kernels + host + runner
+    if variant == "fast" and overlay is None:
+        lister = [compile_one(tests / "list_launches.cpp", "host", arch_flags(80))]
+        programs[f"{target}/list_launches"] = kernels + host + lister
     if overlay is None:
         units = [
             compile_one(tests / f"{name}.cpp", "host", arch_flags(80))

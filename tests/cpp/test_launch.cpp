@@ -46,6 +46,23 @@ cudaStream_t stream_of(int device) {
   return stream;
 }
 
+TEST(the_kibibyte_that_the_system_takes_counts) {
+  DeviceCaps device = *find_device("sm_80");
+  device.shared_per_multiprocessor = 64 << 10;
+  const KernelResources kernel{.cubins = {"80"}};
+  const auto wrong = [&](int64_t bytes) {
+    return validate_launch(device, kernel, {.dynamic_shared_bytes = bytes, .opted_in = true});
+  };
+  CHECK(wrong(63 << 10).empty());
+  CHECK(wrong(64 << 10) ==
+        "a block takes 65536 bytes of shared memory and 1024 more for the system, a multiprocessor "
+        "of sm_80 has 65536");
+  device.arch = 75;
+  CHECK(validate_launch(device, {.cubins = {"75"}},
+                        {.dynamic_shared_bytes = 64 << 10, .opted_in = true})
+            .empty());
+}
+
 TEST(the_launcher_opts_in_to_much_shared_memory) {
   float out = 0;
   CNNKERN_LAUNCH(fill_big_tile<OptIn::launcher>, 1, 1, sizeof(BigTile), nullptr, &out);
