@@ -111,6 +111,24 @@ def test_a_default_build_has_machine_code_for_every_device():
         assert validate(device=name, cubins=DEFAULT_ARCHS.split(), dynamic_shared_bytes=0) == ""
 
 
+def test_too_many_parameters_do_not_compile():
+    """The launcher itself refuses more than 4 KiB, on a GPU and here."""
+    source = """
+        #include "common/launch.h"
+        struct Params { char bytes[SIZE]; };
+        __global__ void kernel(Params) {}
+        void launch() { CNNKERN_LAUNCH(kernel, 1, 1, 0, nullptr, Params()); }
+    """
+    command = f"g++ {cpp_build.COMMON} {cpp_build.arch_flags(80)} -fsyntax-only - -I{ROOT}/csrc"
+    for size, compiles in [(4096, True), (4097, False)]:
+        ran = subprocess.run(
+            [*command.split(), f"-I{ROOT}/csrc/emulator/include", f"-DSIZE={size}"],
+            **{"input": source, "capture_output": True, "text": True},
+        )
+        assert (ran.returncode == 0) == compiles, ran.stderr
+        assert compiles or "max_parameter_bytes" in ran.stderr
+
+
 # --- Every kernel of this build -------------------------------------------------------------------
 
 needs_cuda = pytest.mark.skipif(not _C.cuda_built, reason="this build has no CUDA kernels")

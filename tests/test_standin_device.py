@@ -89,6 +89,14 @@ BUGS = [
         {CONV: "a stream of device 1, but device 0 is current"},
     ),
     Bug(
+        "bias_grad_without_device_guard",
+        BINDINGS,
+        GUARD.replace("const {}Plan plan", "ConvTensors tensors"),
+        "ConvTensors tensors",
+        BINDINGS,
+        {"bias_grad": "a stream of device 1, but device 0 is current"},
+    ),
+    Bug(
         "pool_without_device_guard",
         BINDINGS,
         GUARD.format("Pool"),

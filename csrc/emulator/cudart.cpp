@@ -63,7 +63,7 @@ struct Outcome {
   std::string detail = "";
 };
 
-/// Every call ends here.
+/// Every call that does or promises something ends here.
 cudaError_t finish(RuntimeCall call, const Outcome& outcome) {
   if (outcome.error != cudaSuccess) {
     last_error = outcome.error;
