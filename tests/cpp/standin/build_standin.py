@@ -7,12 +7,13 @@ are used as they are; only what sees tensors is compiled here.
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parents[2] / "tools")]
+sys.path.insert(0, str(HERE.parent))
 import build as cpp_build  # noqa: E402
 
 ROOT, ARCH = cpp_build.ROOT, 80
@@ -21,12 +22,6 @@ SOURCES = (
     ROOT / "csrc/torch/bindings_cuda.cpp",
     ROOT / "csrc/torch/tensor_args.cpp",
 )
-
-
-def torch_dir() -> Path:
-    import importlib.util
-
-    return Path(importlib.util.find_spec("torch").submodule_search_locations[0])
 
 
 def build(overlay: Path | None = None, mutated: tuple[str, ...] = ()) -> Path:
@@ -38,7 +33,7 @@ def build(overlay: Path | None = None, mutated: tuple[str, ...] = ()) -> Path:
     fast = cpp_build.build("fast")
     folder = cpp_build.OUT / "standin"
     folder.mkdir(parents=True, exist_ok=True)
-    torch = torch_dir()
+    torch = importlib.util.find_spec("torch").submodule_search_locations[0]
     stable = "-DTORCH_TARGET_VERSION=0x020d000000000000 -DCNNKERN_CUDA_DISPATCH_KEY=PrivateUse1"
     rules = [
         f"flags = {cpp_build.COMMON} {cpp_build.VARIANTS['fast']} {cpp_build.arch_flags(ARCH)}",
