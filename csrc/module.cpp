@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include "common/device_caps.h"
+#include "common/launch_limits.h"
 #include "common/problem_string.h"
 #include "common/trace.h"
 #include "cpu/conv/conv_cpu.h"
@@ -162,10 +163,23 @@ py::list devices() {
   return result;
 }
 
+const DeviceCaps& caps_of(const std::string& device) {
+  if (const DeviceCaps* caps = find_device(device)) return *caps;
+  throw std::invalid_argument("device '" + device + "' is not known");
+}
+
 int occupancy(const std::string& device, int threads, int registers, int shared_bytes) {
-  const DeviceCaps* caps = find_device(device);
-  if (!caps) throw std::invalid_argument("device '" + device + "' is not known");
-  return blocks_per_multiprocessor(*caps, threads, registers, shared_bytes);
+  return blocks_per_multiprocessor(caps_of(device), threads, registers, shared_bytes);
+}
+
+std::string check_launch(const std::string& device, int registers, int64_t static_shared_bytes,
+                         int64_t max_threads, int64_t parameter_bytes,
+                         const std::vector<std::string>& cubins, int ptx,
+                         const std::array<int64_t, 3>& grid, const std::array<int64_t, 3>& block,
+                         int64_t dynamic_shared_bytes, bool opted_in) {
+  return validate_launch(
+      caps_of(device), {registers, static_shared_bytes, max_threads, parameter_bytes, cubins, ptx},
+      {grid, block, dynamic_shared_bytes, opted_in});
 }
 
 void force_kernel(const std::string& operation, const std::string& name) {
@@ -187,6 +201,10 @@ PYBIND11_MODULE(_C, m) {
   m.def("devices", &devices);
   m.def("occupancy", &occupancy, py::arg("device"), py::arg("threads"), py::arg("registers"),
         py::arg("shared_bytes"));
+  m.def("validate_launch", &check_launch, py::arg("device"), py::kw_only(), py::arg("registers"),
+        py::arg("static_shared_bytes"), py::arg("max_threads"), py::arg("parameter_bytes"),
+        py::arg("cubins"), py::arg("ptx"), py::arg("grid"), py::arg("block"),
+        py::arg("dynamic_shared_bytes"), py::arg("opted_in"));
   m.def("force_kernel", &force_kernel, py::arg("operation"), py::arg("name"));
   m.def("launches", &trace::launches);
 #ifdef CNNKERN_WITH_CUDA

@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 DEFAULT_ARCHS = "75 80 86 89 90a 100 120"
+PTX_ARCH = 80  # any newer GPU can compile it
 TORCH_TARGET = "0x020d000000000000"  # 2.13
 NVCC_PACKAGES = "cuda-toolkit[nvcc,cudart,crt,cccl,nvvm]==13.0.*"
 EMULATED_ARCHS = (75, 80)
@@ -174,9 +175,9 @@ def sources(*folders: str, suffix: str = ".cpp") -> list[Path]:
 
 
 def gencode(archs: tuple[str, ...]) -> str:
-    """Machine code for each architecture, and PTX that any newer GPU can compile."""
+    """Machine code for each architecture, and PTX."""
     flags = [f"-gencode arch=compute_{a},code=sm_{a}" for a in archs]
-    flags.append("-gencode arch=compute_80,code=compute_80")
+    flags.append(f"-gencode arch=compute_{PTX_ARCH},code=compute_{PTX_ARCH}")
     return " ".join(flags)
 
 
@@ -272,6 +273,7 @@ def write_build_info(path: Path, folder: Path, cuda: Cuda | None, compiler: str)
         "torch_target": "2.13",
         "nvcc": cuda.version if cuda else None,
         "archs": list(cuda.archs) if cuda else [],
+        "ptx": PTX_ARCH if cuda else None,
         "emulated_archs": [f"sm_{arch}" for arch in EMULATED_ARCHS],
         "kernels": records,
     }

@@ -27,6 +27,8 @@ MEMORY = re.compile(
 )
 USED = re.compile(r"Used (?P<registers>\d+) registers")
 SHARED = re.compile(r"(?P<shared>\d+) bytes smem")
+CONSTANT = re.compile(r"(?P<constant>\d+) bytes cmem\[0\]")
+PARAMETERS_BEGIN = 0x160  # in constant bank 0, up to sm_89; ptxas says nothing of later ones
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class KernelRecord:
     spill_store_bytes: int
     spill_load_bytes: int
     stack_bytes: int
+    parameter_bytes: int | None  # the same for every architecture, but not told for each
 
     @property
     def spills(self) -> bool:
@@ -60,7 +63,7 @@ def demangle(symbols: list[str]) -> list[str]:
 
 def parse_ptxas(text: str) -> list[KernelRecord]:
     """The records of one log, in its order; each needs its "Compiling" and its "Used" line."""
-    found: list[tuple[str, str, int, int, int, int, int]] = []
+    found: list[tuple[str, str, int, int, int | None, int, int, int]] = []
     symbol, arch, memory = "", "", (0, 0, 0)
     for line in text.splitlines():
         if compiling := COMPILING.search(line):
@@ -70,12 +73,14 @@ def parse_ptxas(text: str) -> list[KernelRecord]:
         elif (used := USED.search(line)) and symbol:
             shared = SHARED.search(line)
             shared_bytes = int(shared["shared"]) if shared else 0
-            found.append((symbol, arch, int(used["registers"]), shared_bytes, *memory))
+            constant = CONSTANT.search(line)
+            parameters = int(constant["constant"]) - PARAMETERS_BEGIN if constant else None
+            found.append((symbol, arch, int(used["registers"]), shared_bytes, parameters, *memory))
             symbol = ""
     names = demangle([record[0] for record in found])
     return [
-        KernelRecord(arch, mangled, name, registers, shared, stores, loads, stack)
-        for name, (mangled, arch, registers, shared, stack, stores, loads) in zip(
+        KernelRecord(arch, mangled, name, registers, shared, stores, loads, stack, parameters)
+        for name, (mangled, arch, registers, shared, parameters, stack, stores, loads) in zip(
             names, found, strict=True
         )
     ]

@@ -92,20 +92,6 @@ struct BlockOrder {
   }
 };
 
-void check_limits(const std::string& name, dim3 grid, dim3 block) {
-  constexpr uint64_t most_threads = 1024, most_blocks_yz = 65535;
-  const uint64_t block_threads = uint64_t{block.x} * block.y * block.z;
-  const auto fail = [&](const std::string& what) {
-    throw std::runtime_error("launching " + name +
-                             " failed: invalid configuration argument: " + what);
-  };
-  if (block_threads == 0 || block_threads > most_threads || block.z > 64)
-    fail("a block of " + std::to_string(block_threads) + " threads");
-  if (grid.x == 0 || grid.y == 0 || grid.z == 0) fail("an empty grid");
-  if (grid.x > 0x7fffffffu || grid.y > most_blocks_yz || grid.z > most_blocks_yz)
-    fail("a grid larger than 2^31 - 1, 65535, 65535");
-}
-
 }  // namespace
 
 void set_seed(uint64_t value) { seed() = value; }
@@ -134,7 +120,6 @@ BlockChoice spread_blocks(uint64_t count) {
 
 void launch(const char* kernel_name, dim3 grid, dim3 block, size_t shared_bytes,
             const std::function<void()>& body) {
-  check_limits(kernel_name, grid, block);
   const LaunchInfo info{kernel_name, grid, block, shared_bytes, seed(), &body};
   const uint64_t blocks = uint64_t{grid.x} * grid.y * grid.z;
   const auto chosen = block_choice() ? std::optional(block_choice()(blocks)) : std::nullopt;

@@ -5,7 +5,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <tuple>
 #include <vector>
 
 namespace cnnkern::emulator {
@@ -33,18 +32,9 @@ void set_blocks(BlockChoice choice);
 /// Chooses `count` blocks spread evenly over the launch, or all if there are no more.
 BlockChoice spread_blocks(uint64_t count);
 
-/// Runs `body` once as every thread of every block; returns when all are done. Throws
-/// std::runtime_error with a report if the kernel broke a rule of the machine.
+/// Runs `body` once as every thread of every block, for cudaLaunchKernelEx; returns when all are
+/// done. Throws std::runtime_error with a report if the kernel broke a rule of the machine.
 void launch(const char* kernel_name, dim3 grid, dim3 block, size_t shared_bytes,
             const std::function<void()>& body);
-
-/// Arguments are copied once, as a launch copies them to constant memory; every thread then gets
-/// its own copy of the parameters. A launch is finished when it returns: streams order nothing.
-template <class... Params, class... Args>
-void launch_kernel(const char* name, dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t,
-                   void (*kernel)(Params...), Args&&... args) {
-  const std::tuple<Params...> params(std::forward<Args>(args)...);
-  launch(name, grid, block, shared_bytes, [&] { std::apply(kernel, params); });
-}
 
 }  // namespace cnnkern::emulator

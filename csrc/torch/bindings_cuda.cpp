@@ -64,7 +64,7 @@ struct CudaBackend {
                              std::nullopt, like.device());
     ConvTensors arguments = tensors;
     arguments.workspace = workspace.mutable_data_ptr();
-    cuda::launch_conv(plan, problem, arguments, stream(device));
+    CNNKERN_CUDA_NAMESPACE::launch_conv(plan, problem, arguments, stream(device));
   }
 
   static void bias_grad(const ConvProblem& problem, const void* grad_output, void* grad_bias,
@@ -75,7 +75,7 @@ struct CudaBackend {
     tensors.output = const_cast<void*>(grad_output);
     tensors.bias = grad_bias;
     trace::count("cuda.bias_grad");
-    cuda::launch_bias_grad(problem, tensors, stream(device));
+    CNNKERN_CUDA_NAMESPACE::launch_bias_grad(problem, tensors, stream(device));
   }
 
   static void pool(const PoolProblem& problem, const PoolTensors& tensors, const Tensor& like) {
@@ -84,13 +84,18 @@ struct CudaBackend {
     const PoolPlan plan = plan_pool(problem, caps_of(device), forced_pool_kernel());
     trace::launched("cuda." + plan.kernel,
                     [&] { return to_string(problem) + " -> cuda." + to_string(plan); });
-    cuda::launch_pool(plan, problem, tensors, stream(device));
+    CNNKERN_CUDA_NAMESPACE::launch_pool(plan, problem, tensors, stream(device));
   }
 };
 
 }  // namespace
 }  // namespace cnnkern
 
-STABLE_TORCH_LIBRARY_IMPL(cnnkern, CUDA, m) {
+// Tests compile this file for a stand-in GPU, which PyTorch knows by another key.
+#if !defined(CNNKERN_CUDA_DISPATCH_KEY)
+#define CNNKERN_CUDA_DISPATCH_KEY CUDA
+#endif
+
+STABLE_TORCH_LIBRARY_IMPL(cnnkern, CNNKERN_CUDA_DISPATCH_KEY, m) {
   cnnkern::register_operators<cnnkern::CudaBackend>(m);
 }

@@ -9,6 +9,7 @@
 #include "common/problem_string.h"
 #include "common/trace.h"
 #include "emulator/arch_path.h"
+#include "emulator/gpus.h"
 #include "emulator/launch.h"
 #include "emulator/profile.h"
 #include "torch/forced_kernel.h"
@@ -67,6 +68,7 @@ void set_device(const std::string& name) {
                                 " is expected");
   }
   emulated_device() = device;
+  emulator::set_gpu(0, *device);
 }
 
 void force_kernel(const std::string& operation, const std::string& name) {

@@ -1,9 +1,10 @@
 """Builds the torch-free C++ tests: the CUDA kernels, the emulator and the programs that drive them.
 
-Each variant has a folder build/tests_cpp/<variant>/ with three programs: `test_emulator` (cases for
-the emulator and the primitives), `run_problems` (every kernel on lines of tests/problems/*.txt) and
+Each variant has a folder build/tests_cpp/<variant>/ with programs: `test_emulator` (cases for the
+emulator and the primitives), `run_problems` (every kernel on lines of tests/problems/*.txt) and
 `run_large` (every kernel on tensors of more than 2^31 elements); the last two not in `portable`,
-which is there for its fibers. Builds are incremental.
+which is there for its fibers. `fast` has one more, `list_launches` (the shape of every launch on
+every GPU). Builds are incremental.
 
     python tests/cpp/build.py fast | sanitized | portable | tsan
 """
@@ -25,7 +26,7 @@ ARCHS = (75, 80)
 # Contraction off and registers filled with a pattern: a GPU gives neither for free.
 COMMON = (
     "-std=c++20 -Wall -Wextra -Wno-unknown-pragmas -pthread "
-    "-ffp-contract=off -ftrivial-auto-var-init=pattern"
+    "-ffp-contract=off -ftrivial-auto-var-init=pattern -fPIC -fvisibility=hidden"
 )
 VARIANTS = {
     "fast": "-O2 -g1",
@@ -112,11 +113,16 @@ def build(variant: str, overlays: Sequence[Overlay] = ()) -> Path:
         ]
         for name in ("run_problems", "run_large"):
             programs[name] = kernels + host + [compile_one(tests / f"{name}.cpp", "host")]
+        if variant == "fast":
+            lister = [compile_one(tests / "list_launches.cpp", "host", arch_flags(80))]
+            programs["list_launches"] = kernels + host + lister
     units = [
         compile_one(source, "host", arch_flags(80))
         for source in (tests / "test_main.cpp", *unit_sources(variant))
     ]
-    emulator = [out for out in host if "csrc_emulator" in out]
+    programs["test_emulator"] = units + [
+        out for out in host if "csrc_emulator" in out or "csrc_common" in out
+    ]
     for overlay in overlays:
         objects = list(programs[overlay.program])
         for source in overlay.sources:
@@ -130,7 +136,6 @@ def build(variant: str, overlays: Sequence[Overlay] = ()) -> Path:
                 f"  overlay = -I{overlay.folder}"
             )
         programs[f"{overlay.folder}/{overlay.program}"] = objects
-    programs["test_emulator"] = emulator + units
     for program, objects in programs.items():
         rules.append(f"build {program}: link {' '.join(objects)}")
     ninja_file = (overlays[0].folder if overlays else folder) / "build.ninja"

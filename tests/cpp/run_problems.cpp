@@ -25,6 +25,7 @@
 #include "common/problem_string.h"
 #include "cpu/reference.h"
 #include "emulator/arch_path.h"
+#include "emulator/gpus.h"
 #include "emulator/launch.h"
 #include "guarded_buffer.h"
 
@@ -328,9 +329,11 @@ int run_all(const Options& options) {
   Tally tally;
   if (options.races) emulator::set_race_check(true);
   for (const ArchPath& arch : {emulated_sm75::arch_path(), emulated_sm80::arch_path()})
-    if (options.arch.empty() || options.arch == arch.device->name)
+    if (options.arch.empty() || options.arch == arch.device->name) {
+      emulator::set_gpu(0, *arch.device);
       for (size_t line = 0; line < options.problems.size(); ++line)
         run_line(line, arch, options, tally);
+    }
   std::cout << std::fixed << std::setprecision(3);
   for (const auto& [kernel, count] : tally.ran_by_kernel)
     std::cout << "ran " << count << " " << kernel << " in " << tally.seconds[kernel] << " s\n";

@@ -13,6 +13,7 @@
 #include "cuda/primitives/mma.cuh"
 #include "cuda/primitives/shared.cuh"
 #include "cuda/primitives/warp.cuh"
+#include "emulator/launch.h"
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 namespace {

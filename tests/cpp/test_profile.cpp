@@ -7,6 +7,7 @@
 #include "cuda/primitives/ldst.cuh"
 #include "cuda/primitives/shared.cuh"
 #include "cuda/primitives/warp.cuh"
+#include "emulator/launch.h"
 #include "emulator/profile.h"
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {

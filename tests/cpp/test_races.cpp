@@ -8,6 +8,7 @@
 #include "cuda/primitives/ldst.cuh"
 #include "cuda/primitives/shared.cuh"
 #include "cuda/primitives/warp.cuh"
+#include "emulator/launch.h"
 #include "emulator/race_table.h"
 #include "guarded_buffer.h"
 

@@ -7,6 +7,7 @@
 #include "cuda/primitives/cp_async.cuh"
 #include "cuda/primitives/ldst.cuh"
 #include "cuda/primitives/shared.cuh"
+#include "emulator/launch.h"
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 namespace {

@@ -1,6 +1,6 @@
 // The emulator's <cuda_runtime.h>: what a .cu file needs so that g++ compiles it unchanged.
-// Only keywords, built-in variables, vector types and a little arithmetic; the rest of a kernel's
-// dealings with the machine goes through csrc/common/launch.h and csrc/cuda/primitives.
+// Keywords, built-in variables, vector types, a little arithmetic and, from cudart.h, the runtime's
+// functions; the rest of a kernel's dealings with the machine goes through csrc/cuda/primitives.
 #pragma once
 
 #define CNNKERN_EMULATOR 1
@@ -19,10 +19,6 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
 #define __align__(bytes) alignas(bytes)
-
-using cudaStream_t = struct CUstream_st*;
-using cudaError_t = int;
-inline constexpr cudaError_t cudaSuccess = 0;
 
 struct uint3 {
   unsigned x, y, z;
@@ -85,3 +81,5 @@ void barrier(std::source_location site);
 inline void __syncthreads(std::source_location site = std::source_location::current()) {
   cnnkern::emulator::barrier(site);
 }
+
+#include "emulator/cudart.h"

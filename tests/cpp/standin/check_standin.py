@@ -1,0 +1,144 @@
+"""Runs the CUDA operators on the second of two stand-in GPUs and reads the log of runtime calls.
+
+    python tests/cpp/standin/check_standin.py standin.so [CASE…]
+
+Tensors lie on device 1, whose current stream is not the default one; device 0 is current and is of
+another kind. A line a case: "ok CASE" or "FAILED CASE: why". A program of its own, as PyTorch takes
+the stand-in for the accelerator once it is registered.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[i]) for i in (2, 3)]
+import cases  # noqa: E402
+
+import cnnkern  # noqa: E402
+from cnnkern import problems, testing  # noqa: E402
+from cnnkern.problems import Problem  # noqa: E402
+
+DEVICE = "standin:1"
+LAUNCH = "cudaLaunchKernelEx"
+# What an operator may call; all else synchronises or goes around PyTorch's allocator.
+HARMLESS = {LAUNCH, "cudaFuncSetAttribute", "cudaDeviceGetAttribute", "cudaSetDevice", "allocate"}
+
+PROBLEMS = [
+    "n2c8h9w8k67r3s3p1 nhwc",
+    "n2c3h9w8k5r3s3p1 f64",
+    "n2c8h9w8k67r3s3p1u2 nhwc dgrad",
+    "n8c8h32w32k8r3s3p1 nhwc wgrad",  # split-K: two kernels and a workspace
+    "n2c4h9w9r3s3u2p1 maxpool",
+    "n2c4h9w9r3s3u2p1 nhwc maxpool_backward",
+]
+
+
+@dataclass(frozen=True)
+class Call:
+    function: str
+    device: int
+    stream: int
+    kernel: str
+    error: int
+
+
+def logged(run: Callable[[], object], captured: bool = False) -> tuple[object, list[Call]]:
+    """What `run` returns, and the runtime calls that it made."""
+    torch.ops.standin.open_log()
+    if captured:
+        torch.ops.standin.begin_capture(1)
+    try:
+        result = run()
+    finally:
+        torch.ops.standin.end_capture()
+        lines = [line.split("\t") for line in torch.ops.standin.close_log()]
+    return result, [Call(f, int(d), int(s), kernel, int(e)) for f, d, s, kernel, e in lines]
+
+
+def check_calls(calls: list[Call], launches: int) -> None:
+    """Every launch on the tensors' device and its current stream, and nothing that waits."""
+    stream = torch.accelerator.current_stream(1).stream_id
+    assert stream != 0, "device 1 has no stream of its own"
+    found = [call for call in calls if call.function == LAUNCH]
+    assert len(found) == launches, f"{len(found)} launches instead of {launches}"
+    for call in calls:
+        assert call.function in HARMLESS, f"{call.function} was called"
+        assert call.error == 0, f"{call.function} failed"
+        if call.function != "cudaSetDevice":
+            assert call.device == 1, f"{call.function} {call.kernel} on device {call.device}"
+        if call.function == LAUNCH:
+            assert call.stream == stream, f"{call.kernel} is not on the current stream"
+    current = torch.accelerator.current_device_index()
+    assert current == 0, f"device {current} is current afterwards"
+
+
+def run_problem(text: str, captured: bool) -> None:
+    problem = Problem.parse(text)
+    tensors = cases.prepared(problem, cases.operands(problem))
+    moved = [tensor.to(DEVICE) for tensor in tensors]
+    found, calls = logged(lambda: problems.run(problem, torch.ops.cnnkern, *moved), captured)
+    check_calls(calls, launches=2 if "wgrad" in text else 1)
+    if not captured:  # a captured kernel has not run
+        wanted = problems.run(problem, torch.ops.cnnkern, *tensors)
+        for ours, theirs in zip(found, wanted) if problem.is_pool else [(found, wanted)]:
+            assert ours.device == torch.device(DEVICE)
+            testing.assert_equal(ours.cpu(), theirs, text)
+
+
+def run_bias_grad(captured: bool) -> None:
+    dy = testing.integer_tensor(3, 5, 7, 6)
+    moved = dy.to(DEVICE)
+    found, calls = logged(lambda: torch.ops.cnnkern.conv_bias_grad(moved), captured)
+    check_calls(calls, launches=1)
+    if not captured:
+        testing.assert_equal(found.cpu(), dy.sum((0, 2, 3)), "bias_grad")
+
+
+def run_training_step() -> None:
+    """Autograd's own thread has to take over device and stream."""
+    model = torch.nn.Sequential(cnnkern.Conv2d(3, 4, 3), cnnkern.MaxPool2d(2)).to(DEVICE)
+    x = torch.randn(2, 3, 8, 8).to(DEVICE)
+    _, calls = logged(lambda: model(x).sum().backward())
+    check_calls(calls, launches=5)
+    assert model[0].weight.grad.device == torch.device(DEVICE)
+
+
+CASES: dict[str, Callable[[], None]] = {"training step": run_training_step}
+for captured in (False, True):
+    suffix = ", captured" if captured else ""
+    CASES[f"bias_grad{suffix}"] = lambda captured=captured: run_bias_grad(captured)
+    for text in PROBLEMS:
+        CASES[text + suffix] = lambda text=text, captured=captured: run_problem(text, captured)
+
+
+def main(library: str, *names: str) -> int:
+    torch.ops.load_library(library)
+    module = types.ModuleType("standin")  # what torch.accelerator asks for
+    module._is_in_bad_fork = lambda: False
+    torch._register_device_module("standin", module)
+    torch.ops.standin.set_gpu(1, "sm_90")
+    torch.accelerator.set_stream(torch.Stream(device=DEVICE))
+    torch.accelerator.set_device_index(0)
+    failed = 0
+    for name in names or CASES:
+        try:
+            CASES[name]()
+            print("ok", name)
+        except Exception as error:
+            failed = 1
+            print(f"FAILED {name}: {error}")
+        torch.accelerator.set_device_index(0)
+    return failed
+
+
+if __name__ == "__main__":
+    status = main(*sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(status)  # PyTorch does not end the autograd threads of such a device
