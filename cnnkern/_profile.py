@@ -1,6 +1,6 @@
 """What a profiler would show of a problem's CUDA kernels, counted in the emulator.
 
-A few blocks of each launch run, on zeros; the counts need no GPU and are no times.
+A few blocks of each launch run; the counts need no GPU and are no times.
 """
 
 from __future__ import annotations
@@ -143,9 +143,11 @@ def _tensors(problem: Problem) -> list[Tensor]:
         return problem.tensor(torch.zeros(shape, dtype=problem.dtype))
 
     if problem.direction == "backward":
+        # Which gradients are read depends on the maxima, so these must lie anywhere.
+        generator = torch.Generator().manual_seed(0)
+        values = problem.tensor(torch.rand(problem.input_shape, generator=generator))
         forward = replace(problem, direction="forward")
-        output, indices = problems.run(forward, torch.ops.cnnkern, zeros(problem.input_shape))
-        return [output, indices]
+        return list(problems.run(forward, torch.ops.cnnkern, values))
     shapes = {
         "fprop": (problem.input_shape, problem.weight_shape),
         "dgrad": (problem.output_shape, problem.weight_shape),
