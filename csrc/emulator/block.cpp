@@ -250,6 +250,12 @@ void Block::observe_access(Space space, Effect effect, const void* pointer, size
   for (const auto& observer : observers_) observer->access(access);
 }
 
+void Block::observe_skipped(Space space, Effect effect, const void* pointer, size_t bytes,
+                            Site site) {
+  const Access access{space, effect, pointer, bytes, site, running_};
+  for (const auto& observer : observers_) observer->skipped(access);
+}
+
 void Block::rendezvous(unsigned mask, const char* opcode, void* operands, Complete complete,
                        Site site) {
   const int first_thread = running_ / 32 * 32, lane = running_ % 32;

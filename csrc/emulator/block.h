@@ -91,6 +91,7 @@ class Block {
   void cp_async_commit_group();
   void cp_async_wait_group(int pending);
   void observe_access(Space space, Effect effect, const void* pointer, size_t bytes, Site site);
+  void observe_skipped(Space space, Effect effect, const void* pointer, size_t bytes, Site site);
   [[noreturn]] void fail(const std::string& message, Site site) const;
 
  private:

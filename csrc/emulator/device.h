@@ -34,6 +34,7 @@ enum class Effect : uint8_t { load, store, copy_issue, copy_arrival };
 /// Whether anyone watches the running block (observer.h).
 CNNKERN_BUILT_IN bool observed;
 void observe(Space space, Effect effect, const void* pointer, size_t bytes, Site site);
+void observe_skipped(Space space, Effect effect, const void* pointer, size_t bytes, Site site);
 
 [[noreturn]] void fail_shared(const void* pointer, size_t bytes, size_t alignment, Site site);
 [[noreturn]] void fail_global(const void* pointer, size_t bytes, size_t alignment, Site site);

@@ -17,4 +17,8 @@ void observe(Space space, Effect effect, const void* pointer, size_t bytes, Site
   Block::current->observe_access(space, effect, pointer, bytes, site);
 }
 
+void observe_skipped(Space space, Effect effect, const void* pointer, size_t bytes, Site site) {
+  Block::current->observe_skipped(space, effect, pointer, bytes, site);
+}
+
 }  // namespace cnnkern::emulator

@@ -28,6 +28,8 @@ class BlockObserver {
  public:
   virtual ~BlockObserver() = default;
   virtual void access(const Access&) {}
+  /// Of a lane whose predicate is off: it touches nothing, but is part of its warp's request.
+  virtual void skipped(const Access&) {}
   /// All threads of the block have arrived; none has gone on.
   virtual void barrier(Site) {}
   /// All lanes of the mask have arrived, none has gone on; first_thread is the warp's lane 0.

@@ -102,6 +102,34 @@ TEST(requests_are_put_together_between_barriers) {
   CHECK(launch.barriers == 3 && launch.instructions.at("__syncthreads") == 3);
 }
 
+__global__ void load_rows(const float* in) {
+  const int i = threadIdx.x;
+  for (int row = 0; row < 2; ++row) {  // row 0 without its odd words, as a predicated load does it
+    const auto site = emulator::Site::current();
+    if (row == 1 || i % 2 == 0) load_global<float>(in + row * 32 + i, site);
+    else if (emulator::observed)
+      emulator::observe_skipped(emulator::Space::global, emulator::Effect::load, in, 4, site);
+  }
+}
+
+TEST(a_lane_told_to_skip_keeps_its_place) {
+  alignas(32) static const float in[64] = {};
+  const auto launch = profile_of([] { CNNKERN_LAUNCH(load_rows, 1, 32, 0, nullptr, in); });
+  const SiteProfile found = site(launch, "global load");
+  CHECK(found.requests == 2 && found.lanes == 48 && found.sectors == 8);
+}
+
+__global__ void skip_all(const float* in) {
+  const auto site = emulator::Site::current();
+  if (emulator::observed)
+    emulator::observe_skipped(emulator::Space::global, emulator::Effect::load, in, 4, site);
+}
+
+TEST(an_access_that_all_lanes_skip_is_no_request) {
+  const auto launch = profile_of([] { CNNKERN_LAUNCH(skip_all, 1, 32, 0, nullptr, nullptr); });
+  CHECK(launch.sites.empty() && launch.instructions.empty());
+}
+
 // --- Shared memory -----------------------------------------------------------------------------
 
 struct Words {
