@@ -87,8 +87,10 @@ class Profile:
     least_stored: int
 
     def __str__(self) -> str:
+        if not self.launches:
+            return "no kernel is launched: the result is empty"
         # A narrower terminal breaks lines; rich would drop columns instead.
-        console = Console(file=io.StringIO(), width=max(Console().width, 128))
+        console = Console(file=io.StringIO(), width=max(Console().width, 128), force_terminal=False)
         for launch in self.launches:
             console.print(_table(launch))
             console.print(escape(_sources(launch)), highlight=False, soft_wrap=True)
@@ -105,7 +107,7 @@ class Profile:
             total = sum(launch.traffic(bool(store)) for launch in self.launches)
             lines.append(
                 f"  {'stored' if store else 'read':<6} {_size(total)}, "
-                f"{total / least:.2f} times the least: {_size(least)}, each tensor once"
+                f"{total / max(least, 1):.2f} times the least: {_size(least)}, each tensor once"
             )
         return "\n".join(lines)
 
@@ -237,4 +239,6 @@ def _instructions(launch: Launch) -> str:
 
 
 def _size(count: float) -> str:
-    return f"{count / 2**20:,.1f} MiB" if count >= 2**20 else f"{count / 2**10:,.1f} KiB"
+    if count < 2**10:
+        return f"{count:.0f} bytes"
+    return f"{count / 2**10:,.1f} KiB" if count < 2**20 else f"{count / 2**20:,.1f} MiB"

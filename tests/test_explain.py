@@ -115,6 +115,12 @@ def test_profile_counts_every_launch_of_a_split_sum():
     assert read.efficiency == 1, "the workspace lies as CUDA's allocator would align it"
 
 
+def test_profile_of_empty_tensors():
+    text = str(cnnkern.explain("n0c3h8w8k4r3s3", device="sm_80", profile=True))
+    assert "no kernel is launched: the result is empty" in text
+    assert "stored" in str(cnnkern.explain("n0c4h8w8k4r3s3 wgrad", device="sm_80", profile=True))
+
+
 def test_profile_of_a_kernel_that_is_asked_for():
     found = cnnkern.explain(LAYER, device="sm_80", kernel="direct", profile=True).profile
     assert found.launches[0].kernel.startswith("direct_fprop")
