@@ -158,8 +158,8 @@ CUTS = [
     cut(
         "bias_gradient",
         "cuda/conv/bias_grad.cu",
-        "const int64_t offset =",
-        "const int offset =",
+        "load_as_accumulator(grad_output + offset)",
+        "load_as_accumulator(grad_output + static_cast<int>(offset))",
         *("cuda/conv/bias_grad.cu", WGRAD, "bias_grad"),
     ),
     cut(
