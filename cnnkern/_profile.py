@@ -1,6 +1,6 @@
 """What a profiler would show of a problem's CUDA kernels, counted in the emulator.
 
-A few blocks of each launch run, on zeros; the counts need no GPU and are no times.
+A few blocks of each launch run; the counts need no GPU and are no times.
 """
 
 from __future__ import annotations
@@ -87,8 +87,10 @@ class Profile:
     least_stored: int
 
     def __str__(self) -> str:
+        if not self.launches:
+            return "no kernel is launched: the result is empty"
         # A narrower terminal breaks lines; rich would drop columns instead.
-        console = Console(file=io.StringIO(), width=max(Console().width, 128))
+        console = Console(file=io.StringIO(), width=max(Console().width, 128), force_terminal=False)
         for launch in self.launches:
             console.print(_table(launch))
             console.print(escape(_sources(launch)), highlight=False, soft_wrap=True)
@@ -105,7 +107,7 @@ class Profile:
             total = sum(launch.traffic(bool(store)) for launch in self.launches)
             lines.append(
                 f"  {'stored' if store else 'read':<6} {_size(total)}, "
-                f"{total / least:.2f} times the least: {_size(least)}, each tensor once"
+                f"{total / max(least, 1):.2f} times the least: {_size(least)}, each tensor once"
             )
         return "\n".join(lines)
 
@@ -143,9 +145,11 @@ def _tensors(problem: Problem) -> list[Tensor]:
         return problem.tensor(torch.zeros(shape, dtype=problem.dtype))
 
     if problem.direction == "backward":
+        # Which gradients are read depends on the maxima, so these must lie anywhere.
+        generator = torch.Generator().manual_seed(0)
+        values = problem.tensor(torch.rand(problem.input_shape, generator=generator))
         forward = replace(problem, direction="forward")
-        output, indices = problems.run(forward, torch.ops.cnnkern, zeros(problem.input_shape))
-        return [output, indices]
+        return list(problems.run(forward, torch.ops.cnnkern, values))
     shapes = {
         "fprop": (problem.input_shape, problem.weight_shape),
         "dgrad": (problem.output_shape, problem.weight_shape),
@@ -235,4 +239,6 @@ def _instructions(launch: Launch) -> str:
 
 
 def _size(count: float) -> str:
-    return f"{count / 2**20:,.1f} MiB" if count >= 2**20 else f"{count / 2**10:,.1f} KiB"
+    if count < 2**10:
+        return f"{count:.0f} bytes"
+    return f"{count / 2**10:,.1f} KiB" if count < 2**20 else f"{count / 2**20:,.1f} MiB"

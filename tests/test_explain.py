@@ -111,6 +111,14 @@ def test_profile_counts_every_launch_of_a_split_sum():
     found = cnnkern.explain("n32c64h56w56k64r3s3p1 wgrad", device="sm_80", profile=True).profile
     assert [launch.kernel[:10] for launch in found.launches] == ["simt_wgrad", "split_k_re"]
     assert found.launches[1].traffic(store=True) == found.least_stored == 64 * 64 * 9 * 4
+    (read,) = sites(found.launches[1], "global load")
+    assert read.efficiency == 1, "the workspace lies as CUDA's allocator would align it"
+
+
+def test_profile_of_empty_tensors():
+    text = str(cnnkern.explain("n0c3h8w8k4r3s3", device="sm_80", profile=True))
+    assert "no kernel is launched: the result is empty" in text
+    assert "stored" in str(cnnkern.explain("n0c4h8w8k4r3s3 wgrad", device="sm_80", profile=True))
 
 
 def test_profile_of_a_kernel_that_is_asked_for():

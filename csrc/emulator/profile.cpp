@@ -176,7 +176,7 @@ class BlockCounter final : public BlockObserver {
       const auto count = key.space == Space::global ? count_global : count_shared;
       for (auto& requests : site.requests) {
         for (const Request& request : requests) {
-          if (request.lanes == 0) continue;  // a cp.async of zeros alone
+          if (request.lanes == 0) continue;  // all were skipped, or a cp.async of zeros
           ++site.counts.requests;
           site.counts.lanes += static_cast<uint64_t>(std::popcount(request.lanes));
           count(request, site.counts);
@@ -255,6 +255,7 @@ void BlockCounter::block_ended() {
   if (barriers_ > 0) instructions["__syncthreads"] += barriers_ * static_cast<uint64_t>(warps_);
   const std::lock_guard lock(launch_.mutex);
   for (const auto& [key, site] : sites_) {
+    if (site.counts.requests == 0) continue;  // skipped by all lanes, always
     launch_.add_site(site.counts);
     if (key.effect == Effect::copy_issue) instructions["cp.async"] += site.counts.requests;
     else if (!site.copy) instructions[site.counts.kind] += site.counts.requests;

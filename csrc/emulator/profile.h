@@ -1,10 +1,10 @@
 // Counts of what a profiler would show: coalescing, bank conflicts, barriers, instructions.
 //
 // Lanes run apart here, so a warp's request is put together afterwards: it is the k-th execution of
-// one access site by each lane of a warp since the last barrier of the block. A lane that skips an
-// access on the way has its later ones, up to the next barrier, counted with an earlier request of
-// its neighbours; kernels that mask by load_global_or_zero, by a zero-filling cp.async or at their
-// end are counted exactly.
+// one access site by each lane of a warp since the last barrier of the block. A lane that branches
+// around an access has its later ones, up to the next barrier, counted with an earlier request of
+// its neighbours. What a primitive masks, such as a cp.async that fills with zeros, is told to the
+// counters and counted exactly.
 #pragma once
 
 #include <cuda_runtime.h>

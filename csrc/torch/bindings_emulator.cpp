@@ -30,12 +30,18 @@ ArchPath path() {
   return emulated_device()->arch >= 80 ? emulated_sm80::arch_path() : emulated_sm75::arch_path();
 }
 
+// As CUDA's allocator aligns, so that sectors are counted as on a GPU.
+struct alignas(256) WorkspaceLine {
+  std::byte bytes[256];
+};
+
 struct EmulatorBackend {
   static void conv(const ConvProblem& problem, const ConvTensors& tensors, const Tensor&) {
     const ConvPlan plan = plan_conv(problem, *emulated_device(), forced_conv_kernel());
     trace::launched("emulator." + plan.kernel,
                     [&] { return to_string(problem) + " -> emulator." + to_string(plan); });
-    const auto workspace = std::make_unique<std::byte[]>(static_cast<size_t>(plan.workspace_bytes));
+    const auto workspace = std::make_unique<WorkspaceLine[]>(
+        (static_cast<size_t>(plan.workspace_bytes) + 255) / sizeof(WorkspaceLine));
     ConvTensors arguments = tensors;
     arguments.workspace = workspace.get();
     path().launch_conv(plan, problem, arguments);

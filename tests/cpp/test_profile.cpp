@@ -118,6 +118,17 @@ TEST(a_lane_whose_predicate_is_off_is_part_of_the_request) {
   CHECK(found.requests == 2 && found.lanes == 48 && found.sectors == 8);
 }
 
+__global__ void skip_all(const float* in) {
+  const auto site = emulator::Site::current();
+  if (emulator::observed)
+    emulator::observe_skipped(emulator::Space::global, emulator::Effect::load, in, 4, site);
+}
+
+TEST(an_access_that_all_lanes_skip_is_no_request) {
+  const auto launch = profile_of([] { CNNKERN_LAUNCH(skip_all, 1, 32, 0, nullptr, nullptr); });
+  CHECK(launch.sites.empty() && launch.instructions.empty());
+}
+
 // --- Shared memory -----------------------------------------------------------------------------
 
 struct Words {
