@@ -131,8 +131,8 @@ CUTS = [
     cut(
         "bias_gradient",
         BIAS_GRAD,
-        "const int64_t offset =",
-        "const int offset =",
+        "load_as_accumulator(grad_output + offset)",
+        "load_as_accumulator(grad_output + static_cast<int>(offset))",
         *(BIAS_GRAD, LARGE_WGRAD, "bias_grad"),
     ),
     cut(
