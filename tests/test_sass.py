@@ -16,8 +16,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 CSRC = ROOT / "csrc"
 sys.path.insert(0, str(ROOT / "tools"))
-import build as tools_build  # noqa: E402
 import check_sass  # noqa: E402
+
+import build as tools_build  # noqa: E402
 
 NVCC = tools_build.find_nvcc()
 pytestmark = pytest.mark.skipif(
@@ -45,6 +46,7 @@ __global__ void small(const float* in, float* out, Params p) {
   out[threadIdx.x] = sum;
 }
 """
+CASES = "".join(f"case {i}: out[{i}] = sum; sum *= in[{i * i}]; break;" for i in range(12))
 
 
 @dataclass(frozen=True)
@@ -155,8 +157,13 @@ def assert_found(findings: list[str], patterns: tuple[str, ...]) -> None:
             "sum += in[i * 1000000007ll / p.divisor];",
             ("division: CALL.* calls a subroutine inside a loop",),
         ),
+        (
+            "kept[i % 32] += in[i + 1];",
+            f"switch (__float_as_int(in[i])) {{ {CASES} }}",
+            ("jump table: BRX",),
+        ),
     ],
-    ids=["healthy", "local_memory", "division"],
+    ids=["healthy", "local_memory", "division", "jump_table"],
 )
 def test_resources(tmp_path, old, new, patterns):
     source = tmp_path / "small.cu"

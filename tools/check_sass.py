@@ -14,7 +14,8 @@ The check knows no addresses, so it is about order alone:
              the prologue committed, less one (stages - 2)
   barrier    no path leads from a wait, or from an STS, to a shared load without a BAR; every loop
              that writes and loads shared memory has one, and one a wait where it copies
-  resources  no local memory (LDL, STL), no call of a division subroutine inside a loop
+  resources  no local memory (LDL, STL), no call of a division subroutine inside a loop, and no
+             jump through a table (BRX), which this check could not follow
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parent))
-from check_kernels import demangle, short_name  # noqa: E402
+from check_kernels import demangle, short_name
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -238,6 +239,10 @@ def check_resources(kernel: Kernel) -> Iterator[str]:
             f"local memory: {len(local)} accesses, first {code[local[0]]}; registers ran out or an "
             "array is indexed by a variable"
         )
+    if tables := kernel.all("BRX"):
+        yield (
+            f"jump table: {code[tables[0]]} leads nobody knows where; write the switch as branches"
+        )
     for call in kernel.all("CALL"):
         target = code[call].target
         if target not in kernel.subroutines or not kernel.loop_of(call):
@@ -295,14 +300,11 @@ def describe(kernel: Kernel) -> str:
 
 def find_cuobjdump() -> str | None:
     """On PATH, in CUDA_HOME, or in the package of triton, which comes with torch."""
-    if home := os.environ.get("CUDA_HOME"):
-        if tool := shutil.which("cuobjdump", path=f"{home}/bin"):
-            return tool
-    if tool := shutil.which("cuobjdump"):
-        return tool
-    spec = find_spec("triton")
-    folders = spec.submodule_search_locations if spec else None
-    return shutil.which("cuobjdump", path=f"{folders[0]}/backends/nvidia/bin") if folders else None
+    folders = [os.environ.get("PATH", ""), f"{os.environ.get('CUDA_HOME', '')}/bin"]
+    triton = find_spec("triton")
+    for package in (triton and triton.submodule_search_locations) or []:
+        folders.append(f"{package}/backends/nvidia/bin")
+    return shutil.which("cuobjdump", path=os.pathsep.join(folders))
 
 
 def parse_sass(text: str) -> list[Kernel]:
