@@ -7,7 +7,9 @@ BAR (__syncthreads) before LDS or LDSM may read it; a plain store passes STS and
 may move instructions, and a wrong asm statement lets it move them too far: this is checked where
 it counts, along every path of the control flow, for every architecture in the files.
 
-The check knows no addresses, so it is about order alone:
+The check knows no addresses, so it is about order alone, and takes every store to be for other
+threads, as it is in our kernels; whether they overwrite what is still read, only the emulator's
+race check can tell.
   commit     no path leads from an LDGSTS to a wait or the end without an LDGDEPBAR
   wait       no path leads from the entry past an LDGSTS to a shared load without a wait, and every
              loop that copies and loads waits; in it, the wait leaves as many groups under way as
@@ -336,7 +338,7 @@ def table_of(rows: list[tuple[str, Kernel, list[str]]]) -> Table:
     archs = sorted({kernel.arch for _, kernel, _ in rows}, key=lambda arch: int(arch.rstrip("af")))
     cells: dict[str, dict[str, str]] = {}
     for name, kernel, findings in rows:
-        text = f"[bold red]{len(findings)} findings[/]" if findings else describe(kernel)
+        text = f"[bold red]findings: {len(findings)}[/]" if findings else describe(kernel)
         if text:
             cells.setdefault(name, {})[kernel.arch] = text
     from rich.table import Table

@@ -1,8 +1,9 @@
 """Builds the torch-free C++ tests: the CUDA kernels, the emulator and the programs that drive them.
 
-Each variant has a folder build/tests_cpp/<variant>/ with two programs: `test_emulator` (cases for
-the emulator and the primitives) and `run_problems` (every kernel on lines of tests/problems/*.txt;
-not in `portable`, which is there for its fibers). Builds are incremental.
+Each variant has a folder build/tests_cpp/<variant>/ with three programs: `test_emulator` (cases for
+the emulator and the primitives), `classics` (tests/emulator/classics) and `run_problems` (every
+kernel on lines of tests/problems/*.txt; not in `portable`, which is there for its fibers). Builds
+are incremental.
 
     python tests/cpp/build.py fast | sanitized | portable
 """
@@ -102,6 +103,11 @@ def build(variant: str, overlay: Path | None = None, mutated: tuple[str, ...] = 
             for name in ("test_main", "test_emulator", "test_primitives")
         ]
         programs[f"{target}/test_emulator"] = emulator + units
+        classics = ROOT / "tests" / "emulator" / "classics"
+        programs[f"{target}/classics"] = emulator + [
+            compile_one(source, "host", f"{arch_flags(80)} -O0 -g")  # for the debugger
+            for source in [*sorted(classics.glob("*.cu")), classics / "classics.cpp"]
+        ]
     for program, objects in programs.items():
         rules.append(f"build {program}: link {' '.join(objects)}")
     rules.append(f"default {' '.join(programs)}")
