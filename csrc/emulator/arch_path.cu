@@ -2,20 +2,56 @@
 
 #include "cuda/conv/conv_launch.h"
 #include "cuda/pool/pool_launch.h"
+#include "emulator/tensors.h"
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 
+namespace {
+
+using emulator::TensorScope;
+
+void emulate_conv(const ConvPlan& plan, const ConvProblem& p, const ConvTensors& tensors) {
+  const int64_t size = size_of(p.dtype);
+  const bool dgrad = p.direction == ConvDirection::dgrad;
+  const TensorScope scope({
+      {"input", tensors.input, size, p.input_elements(), dgrad},
+      {"weight", tensors.weight, size, p.weight_elements(), p.direction == ConvDirection::wgrad},
+      {"output", tensors.output, size, p.output_elements(), p.direction == ConvDirection::fprop},
+      {"bias", tensors.bias, size,
+       tensors.bias == nullptr ? 0
+       : dgrad                 ? p.c
+                               : p.k,
+       false},
+      {"workspace", tensors.workspace, 4, plan.workspace_bytes / 4, true},
+  });
+  launch_conv(plan, p, tensors, nullptr);
+}
+
+void emulate_bias_grad(const ConvProblem& p, const ConvTensors& tensors) {
+  const int64_t size = size_of(p.dtype);
+  const TensorScope scope({{"grad_output", tensors.output, size, p.output_elements(), false},
+                           {"grad_bias", tensors.bias, size, p.k, true}});
+  launch_bias_grad(p, tensors, nullptr);
+}
+
+void emulate_pool(const PoolPlan& plan, const PoolProblem& p, const PoolTensors& tensors) {
+  const int64_t size = size_of(p.dtype);
+  const bool backward = p.direction == PoolDirection::backward;
+  const bool forward = p.direction == PoolDirection::forward;
+  const TensorScope scope({
+      {"input", tensors.input, size, p.input_elements(), backward},
+      {"output", tensors.output, size, p.output_elements(), !backward},
+      {"indices", tensors.indices, 8, tensors.indices == nullptr ? 0 : p.output_elements(),
+       forward},
+  });
+  launch_pool(plan, p, tensors, nullptr);
+}
+
+}  // namespace
+
 ArchPath arch_path() {
-  return {find_device("sm_" + std::to_string(CNNKERN_ARCH / 10)),
-          [](const ConvPlan& plan, const ConvProblem& problem, const ConvTensors& tensors) {
-            launch_conv(plan, problem, tensors, nullptr);
-          },
-          [](const ConvProblem& problem, const ConvTensors& tensors) {
-            launch_bias_grad(problem, tensors, nullptr);
-          },
-          [](const PoolPlan& plan, const PoolProblem& problem, const PoolTensors& tensors) {
-            launch_pool(plan, problem, tensors, nullptr);
-          }};
+  return {find_device("sm_" + std::to_string(CNNKERN_ARCH / 10)), emulate_conv, emulate_bias_grad,
+          emulate_pool};
 }
 
 }  // namespace cnnkern::CNNKERN_CUDA_NAMESPACE

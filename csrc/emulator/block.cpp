@@ -25,6 +25,9 @@ constexpr unsigned char poison = 0xff;      // a NaN in every floating-point typ
 constexpr uint16_t red_zone_fill = 0xfffd;  // another one
 constexpr size_t shared_alignment = 128;
 
+// One in so many times a thread gives way; one in so many warps lags.
+constexpr uint32_t give_way_odds = 16, lag_odds = 4;
+
 bool same_text(const char* a, const char* b) { return a == b || std::strcmp(a, b) == 0; }
 
 bool same_place(Site a, Site b) {
@@ -34,20 +37,22 @@ bool same_place(Site a, Site b) {
 
 }  // namespace
 
-void Block::run(const LaunchInfo& launch, const Observers& observers, uint3 block_index,
-                uint64_t linear_index) {
+bool orders_memory(const char* opcode) { return same_text(opcode, "sync_warp"); }
+
+void Block::run(const LaunchInfo& launch, const Observers& observers, uint64_t index) {
+  const Unseen unseen;
   launch_ = &launch;
-  block_index_ = block_index;
-  random_ = Random(launch.seed ^ (linear_index + 1) * 0xd1342543de82ef95u);
+  index_ = index;
+  random_ = Random(launch.seed ^ (index + 1) * 0xd1342543de82ef95u);
   failure_.clear();
   Block* const outer = std::exchange(current, this);
-  blockIdx = block_index;
+  blockIdx = coordinates(index, launch.grid);
   blockDim = launch.block;
   gridDim = launch.grid;
   prepare_shared_memory();
   start_threads();
   for (const auto& observer : observers)
-    observers_.push_back(observer->begin_block(block_index, linear_index));
+    observers_.push_back(observer->begin_block(blockIdx, index));
   observed = !observers_.empty();
   try {
     schedule();
@@ -67,6 +72,7 @@ void Block::run(const LaunchInfo& launch, const Observers& observers, uint3 bloc
 
 void Block::prepare_shared_memory() {
   const size_t bytes = launch_->shared_bytes;
+  if (thread_sanitizer) shared_ = {};  // so that it forgets the block before
   shared_.resize(shared_alignment + red_zone + bytes + red_zone);
   const auto address = reinterpret_cast<uintptr_t>(shared_.data()) + red_zone;
   shared_begin_ = shared_.data() + red_zone + (-address & (shared_alignment - 1));
@@ -109,25 +115,40 @@ void Block::start_threads() {
     warps_[w].lanes = lanes >= 32 ? ~0u : (1u << lanes) - 1;
     warps_[w].exited = 0;
     warps_[w].open.clear();
+    warps_[w].lags = random_.below(lag_odds) == 0;
   }
+  idle_fibers_.clear();
+  for (const auto& fiber : fibers_) idle_fibers_.push_back(fiber.get());
   ready_.clear();
+  lagging_.clear();
   at_barrier_ = exited_ = 0;
   cancelling_ = false;
   for (int thread = 0; thread < count; ++thread) make_ready(thread);
+  barrier_sync_point_ = new_sync_point();
+  tsan_release(this);
 }
 
 // Inserts at a random place among those that are ready.
 void Block::make_ready(int thread) {
-  ready_.push_back(thread);
-  std::swap(ready_.back(), ready_[random_.below(static_cast<uint32_t>(ready_.size()))]);
+  std::vector<int>& queue = warps_[thread / 32].lags ? lagging_ : ready_;
+  queue.push_back(thread);
+  std::swap(queue.back(), queue[random_.below(static_cast<uint32_t>(queue.size()))]);
+}
+
+// Now and then lets others go first, so that they are seen at odds between two barriers as well.
+void Block::give_way() {
+  if (random_.below(give_way_odds) != 0) return;
+  make_ready(running_);
+  wait(ThreadState::ready, nullptr, {});
 }
 
 void Block::schedule() {
   const int count = static_cast<int>(threads_.size());
   while (exited_ < count) {
-    while (!ready_.empty()) {
-      const int thread = ready_.back();
-      ready_.pop_back();
+    while (!ready_.empty() || !lagging_.empty()) {
+      std::vector<int>& queue = ready_.empty() ? lagging_ : ready_;
+      const int thread = queue.back();
+      queue.pop_back();
       resume(thread);
       if (!failure_.empty()) throw std::runtime_error(failure_);
     }
@@ -141,6 +162,7 @@ void Block::release_barrier() {
     if (!same_place(thread.site, threads_[0].site)) fail_stuck();
   for (const auto& observer : observers_) observer->barrier(threads_[0].site);
   at_barrier_ = 0;
+  barrier_sync_point_ = new_sync_point();
   for (int thread = 0; thread < static_cast<int>(threads_.size()); ++thread) {
     threads_[thread].state = ThreadState::ready;
     make_ready(thread);
@@ -150,17 +172,17 @@ void Block::release_barrier() {
 void Block::resume(int index) {
   Thread& thread = threads_[index];
   running_ = index;
-  const dim3& shape = launch_->block;
-  const auto linear = static_cast<unsigned>(index);
-  threadIdx = {linear % shape.x, linear / shape.x % shape.y, linear / shape.x / shape.y};
+  threadIdx = coordinates(static_cast<uint64_t>(index), launch_->block);
   if (thread.state == ThreadState::fresh) {
     thread.fiber = take_fiber();
     thread.fiber->start([](void* block) { static_cast<Block*>(block)->run_thread(); }, this);
     thread.state = ThreadState::ready;
   }
   thread.fiber->resume();
-  if (thread.state == ThreadState::exited)
-    idle_fibers_.push_back(std::exchange(thread.fiber, nullptr));
+  if (thread.state == ThreadState::exited) {
+    Fiber* const fiber = std::exchange(thread.fiber, nullptr);
+    if (!thread_sanitizer) idle_fibers_.push_back(fiber);
+  }
   running_ = -1;
 }
 
@@ -178,6 +200,7 @@ Fiber* Block::take_fiber() {
 // The life of a thread, on its fiber. No exception leaves it.
 void Block::run_thread() {
   Thread& thread = threads_[running_];
+  tsan_acquire(this);
   try {
     (*launch_->body)();
     if (!thread.copies.empty())
@@ -188,6 +211,7 @@ void Block::run_thread() {
   } catch (const std::exception& error) {
     failure_ = error.what();
   }
+  tsan_release(const_cast<LaunchInfo*>(launch_));
   thread.state = ThreadState::exited;
   warps_[running_ / 32].exited |= 1u << running_ % 32;
   ++exited_;
@@ -210,8 +234,11 @@ void Block::cancel() {
 }
 
 void Block::barrier(Site site) {
+  const std::shared_ptr<void> sync_point = barrier_sync_point_;
+  tsan_release(sync_point.get());
   ++at_barrier_;
   wait(ThreadState::at_barrier, "__syncthreads", site);
+  tsan_acquire(sync_point.get());
 }
 
 void Block::cp_async_issue(void* shared, const void* global, size_t bytes, bool valid, Site site) {
@@ -225,12 +252,18 @@ void Block::cp_async_issue(void* shared, const void* global, size_t bytes, bool 
   std::memset(copy.data, 0, bytes);
   if (valid) {
     check_global(Effect::load, global, bytes, site);
+    tsan_read(global, bytes);
     std::memcpy(copy.data, global, bytes);
   }
+  tsan_write(shared, bytes);
   std::memset(shared, poison, bytes);
+  give_way();
 }
 
-void Block::cp_async_commit_group() { ++threads_[running_].committed_groups; }
+void Block::cp_async_commit_group() {
+  ++threads_[running_].committed_groups;
+  give_way();
+}
 
 void Block::cp_async_wait_group(int pending) {
   Thread& thread = threads_[running_];
@@ -239,9 +272,11 @@ void Block::cp_async_wait_group(int pending) {
     if (observed)
       observe_access(Space::shared, Effect::copy_arrival, copy->destination, copy->bytes,
                      copy->site);
+    tsan_write(copy->destination, copy->bytes);
     std::memcpy(copy->destination, copy->data, copy->bytes);
   }
   thread.copies.erase(thread.copies.begin(), copy);
+  give_way();
 }
 
 void Block::observe_access(Space space, Effect effect, const void* pointer, size_t bytes,
@@ -276,12 +311,18 @@ void Block::rendezvous(unsigned mask, const char* opcode, void* operands, Comple
            site);
   }
   if (joined == nullptr) {
-    warp.open.push_back({mask, 0, opcode, site, {}});
+    warp.open.push_back({mask, 0, opcode, site, {}, new_sync_point()});
     joined = &warp.open.back();
   }
   joined->operands[lane] = operands;
   joined->arrived |= own;
-  if (joined->arrived != mask) return wait(ThreadState::at_rendezvous, opcode, site);
+  const std::shared_ptr<void> sync_point = joined->sync_point;
+  if (orders_memory(opcode)) tsan_release(sync_point.get());
+  if (joined->arrived != mask) {
+    wait(ThreadState::at_rendezvous, opcode, site);
+    if (orders_memory(opcode)) tsan_acquire(sync_point.get());
+    return;
+  }
 
   complete(joined->operands.data(), mask);
   for (const auto& observer : observers_) observer->collective(opcode, first_thread, mask, site);
@@ -292,6 +333,8 @@ void Block::rendezvous(unsigned mask, const char* opcode, void* operands, Comple
       threads_[first_thread + other].state = ThreadState::ready;
       make_ready(first_thread + other);
     }
+  if (orders_memory(opcode)) tsan_acquire(sync_point.get());
+  give_way();
 }
 
 }  // namespace cnnkern::emulator

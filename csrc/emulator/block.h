@@ -26,6 +26,13 @@ struct LaunchInfo {
   const std::function<void()>* body;
 };
 
+/// The place of a thread in its block, or of a block in its grid.
+inline uint3 coordinates(uint64_t linear, const dim3& shape) {
+  return {static_cast<unsigned>(linear % shape.x),
+          static_cast<unsigned>(linear / shape.x % shape.y),
+          static_cast<unsigned>(linear / shape.x / shape.y)};
+}
+
 enum class ThreadState { fresh, ready, at_barrier, at_rendezvous, exited };
 
 /// A cp.async under way.
@@ -52,7 +59,12 @@ struct Rendezvous {
   const char* opcode;
   Site site;
   std::array<void*, 32> operands;
+  std::shared_ptr<void> sync_point;
 };
+
+/// Whether a collective orders the lanes' accesses to memory. The CUDA C++ Programming Guide says
+/// so of __syncwarp alone.
+bool orders_memory(const char* opcode);
 
 /// xorshift64*: small, fast, and good enough to shuffle threads.
 class Random {
@@ -78,8 +90,7 @@ class Block {
   using Observers = std::vector<std::unique_ptr<LaunchObserver>>;
 
   /// Throws std::runtime_error with a report if the kernel broke a rule.
-  void run(const LaunchInfo& launch, const Observers& observers, uint3 block_index,
-           uint64_t linear_index);
+  void run(const LaunchInfo& launch, const Observers& observers, uint64_t index);
 
   /// The block that runs on this OS thread; null outside a kernel.
   static thread_local Block* current;
@@ -97,6 +108,7 @@ class Block {
   struct Warp {
     unsigned lanes = 0, exited = 0;  // bit masks
     std::vector<Rendezvous> open;
+    bool lags = false;
   };
   static constexpr size_t red_zone = 4096;  // bytes before and after shared memory
 
@@ -108,6 +120,7 @@ class Block {
   void run_thread();
   void wait(ThreadState state, const char* waits_in, Site site);
   void make_ready(int thread);
+  void give_way();
   void release_barrier();
   void cancel();
   [[noreturn]] void fail_stuck() const;
@@ -117,13 +130,15 @@ class Block {
 
   const LaunchInfo* launch_ = nullptr;
   std::vector<std::unique_ptr<BlockObserver>> observers_;
-  uint3 block_index_{};
+  uint64_t index_ = 0;  // of the block in its grid
   Random random_{0};
   std::vector<Thread> threads_;
   std::vector<Warp> warps_;
-  std::vector<int> ready_;  // in the order they will run, last first
-  int running_ = -1;        // the thread that runs; -1 while the scheduler does
+  std::vector<int> ready_;    // in the order they will run, last first
+  std::vector<int> lagging_;  // ready too, but of warps that lag: they run when no other can
+  int running_ = -1;          // the thread that runs; -1 while the scheduler does
   int at_barrier_ = 0, exited_ = 0;
+  std::shared_ptr<void> barrier_sync_point_;
   bool cancelling_ = false;
   std::string failure_;
 

@@ -35,6 +35,17 @@ enum class Effect : uint8_t { load, store, copy_issue, copy_arrival };
 CNNKERN_BUILT_IN bool observed;
 void observe(Space space, Effect effect, const void* pointer, size_t bytes, Site site);
 
+/// The global memory that needs no further question: the tensor touched last (tensors.h), or all of
+/// it if no tensors are registered.
+struct AllowedRange {
+  uintptr_t begin, end;
+  bool writable;
+};
+CNNKERN_BUILT_IN AllowedRange allowed_range;
+
+/// Makes the tensor of this access the allowed range; fails if there is none.
+void allow_tensor(Effect effect, const void* pointer, size_t bytes, Site site);
+
 [[noreturn]] void fail_shared(const void* pointer, size_t bytes, size_t alignment, Site site);
 [[noreturn]] void fail_global(const void* pointer, size_t bytes, size_t alignment, Site site);
 
@@ -50,12 +61,15 @@ inline void check_shared(Effect effect, const void* pointer, size_t bytes, Site 
     observe(Space::shared, effect, pointer, bytes, site);
 }
 
-/// Fails if the pointer is misaligned or is not a global one. (AddressSanitizer knows the bounds.)
+/// Fails if the pointer is misaligned, is not a global one or lies in none of the launch's tensors.
 /// Then tells those who watch.
 inline void check_global(Effect effect, const void* pointer, size_t bytes, Site site) {
   const auto address = reinterpret_cast<uintptr_t>(pointer);
   if (address % bytes != 0 || pointer == nullptr || shared_range.contains(pointer)) [[unlikely]]
     fail_global(pointer, bytes, bytes, site);
+  if (address < allowed_range.begin || address + bytes > allowed_range.end ||
+      (effect == Effect::store && !allowed_range.writable)) [[unlikely]]
+    allow_tensor(effect, pointer, bytes, site);
   if (observed) [[unlikely]]
     observe(Space::global, effect, pointer, bytes, site);
 }

@@ -72,9 +72,11 @@ Fiber::Fiber() {
     throw std::runtime_error("emulator: no memory for the stack of another thread");
   mprotect(mapping, page, PROT_NONE);
   stack_ = static_cast<std::byte*>(mapping) + page;
+  own_tsan_fiber_ = new_tsan_fiber();
 }
 
 Fiber::~Fiber() {
+  delete_tsan_fiber(own_tsan_fiber_);
   allow_access(stack_, stack_bytes);
   munmap(stack_ - page, page + stack_bytes);
 }
@@ -108,6 +110,8 @@ void Fiber::start(Entry entry, void* argument) {
 
 void Fiber::resume() {
   start_switch(&resumer_fake_stack_, stack_, stack_bytes);
+  resumer_tsan_fiber_ = current_tsan_fiber();
+  switch_tsan_fiber(own_tsan_fiber_);
 #if defined(CNNKERN_PORTABLE_FIBERS)
   swapcontext(&resumer_, &own_);
 #else
@@ -120,6 +124,7 @@ void Fiber::suspend() { switch_out(false); }
 
 void Fiber::switch_out(bool for_good) {
   start_switch(for_good ? nullptr : &own_fake_stack_, resumer_stack_, resumer_stack_size_);
+  switch_tsan_fiber(resumer_tsan_fiber_);
 #if defined(CNNKERN_PORTABLE_FIBERS)
   swapcontext(&own_, &resumer_);
 #else

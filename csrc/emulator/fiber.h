@@ -50,6 +50,8 @@ class Fiber {
   void* own_ = nullptr;  // stack pointers, the registers lie on the stacks
   void* resumer_ = nullptr;
 #endif
+  void* own_tsan_fiber_;  // ThreadSanitizer's view of this fiber and of its resumer
+  void* resumer_tsan_fiber_ = nullptr;
   // What AddressSanitizer wants to know: both fake stacks, and where the resumer's stack lies.
   void* own_fake_stack_ = nullptr;
   void* resumer_fake_stack_ = nullptr;

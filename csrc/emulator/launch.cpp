@@ -15,6 +15,8 @@
 #include "emulator/block.h"
 #include "emulator/device.h"
 #include "emulator/observer.h"
+#include "emulator/sanitizer.h"
+#include "emulator/tensors.h"
 
 namespace cnnkern::emulator {
 namespace {
@@ -32,6 +34,11 @@ std::atomic<uint64_t>& seed() {
 std::atomic<int>& threads() {
   static std::atomic<int> value(static_cast<int>(from_environment(
       "CNNKERN_EMULATOR_THREADS", std::max(1u, std::thread::hardware_concurrency()))));
+  return value;
+}
+
+std::atomic<bool>& checks_races() {
+  static std::atomic<bool> value(from_environment("CNNKERN_EMULATOR_RACES", 0) != 0);
   return value;
 }
 
@@ -101,6 +108,10 @@ void set_threads(int count) {
   threads() = count;
 }
 
+void set_race_check(bool on) { checks_races() = on; }
+
+bool race_check() { return checks_races(); }
+
 void launch(const char* kernel_name, dim3 grid, dim3 block, size_t shared_bytes,
             const std::function<void()>& body) {
   check_limits(kernel_name, grid, block);
@@ -113,15 +124,14 @@ void launch(const char* kernel_name, dim3 grid, dim3 block, size_t shared_bytes,
   std::atomic<uint64_t> next{0}, failed_at{count};
   std::mutex mutex;
   std::string report;
+  const Tensors* const tensors = tensors_in_use();
   const auto work = [&] {
+    use_tensors(tensors);
     auto runner = block_pool().take();
     for (uint64_t at = next++; at < failed_at; at = next++) {
       const uint64_t index = order[at];
-      const uint3 block_index{static_cast<unsigned>(index % grid.x),
-                              static_cast<unsigned>(index / grid.x % grid.y),
-                              static_cast<unsigned>(index / grid.x / grid.y)};
       try {
-        runner->run(info, observers, block_index, index);
+        runner->run(info, observers, index);
       } catch (const std::exception& error) {
         const std::lock_guard lock(mutex);
         if (at < failed_at) failed_at = at, report = error.what();
@@ -135,6 +145,7 @@ void launch(const char* kernel_name, dim3 grid, dim3 block, size_t shared_bytes,
   for (uint64_t i = 1; i < workers; ++i) others.emplace_back(work);
   work();
   others.clear();  // joins
+  tsan_acquire(const_cast<LaunchInfo*>(&info));
   if (!report.empty()) throw std::runtime_error(report);
   for (const auto& observer : observers) observer->launch_ended();
 }
@@ -148,18 +159,29 @@ void* shared_memory(size_t bytes, Site site) {
   return shared_range.begin;
 }
 
-void barrier(Site site) { Block::current->barrier(site); }
+void barrier(Site site) {
+  const Unseen unseen;
+  Block::current->barrier(site);
+}
 
 void rendezvous(unsigned mask, const char* opcode, void* operands, Complete complete, Site site) {
+  const Unseen unseen;
   Block::current->rendezvous(mask, opcode, operands, complete, site);
 }
 
 void cp_async_issue(void* shared, const void* global, size_t bytes, bool valid, Site site) {
+  const Unseen unseen;
   Block::current->cp_async_issue(shared, global, bytes, valid, site);
 }
 
-void cp_async_commit_group() { Block::current->cp_async_commit_group(); }
+void cp_async_commit_group() {
+  const Unseen unseen;
+  Block::current->cp_async_commit_group();
+}
 
-void cp_async_wait_group(int pending) { Block::current->cp_async_wait_group(pending); }
+void cp_async_wait_group(int pending) {
+  const Unseen unseen;
+  Block::current->cp_async_wait_group(pending);
+}
 
 }  // namespace cnnkern::emulator

@@ -1,4 +1,4 @@
-// Starting a kernel in the emulator, and the two knobs of a run.
+// Starting a kernel in the emulator, and the knobs of a run.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -16,6 +16,11 @@ void set_seed(uint64_t seed);
 /// OS threads that blocks are spread over; results do not depend on it. Without a call it is
 /// CNNKERN_EMULATOR_THREADS, or the number of processors.
 void set_threads(int threads);
+
+/// Whether data races end a kernel (race_table.h); some ten times slower. Without a call it is
+/// CNNKERN_EMULATOR_RACES, or off.
+void set_race_check(bool on);
+bool race_check();
 
 /// Runs `body` once as every thread of every block; returns when all are done. Throws
 /// std::runtime_error with a report if the kernel broke a rule of the machine.

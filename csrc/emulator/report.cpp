@@ -1,8 +1,10 @@
 // What a person reads when a kernel broke a rule of the machine.
+#include "emulator/report.h"
+
 #include <sstream>
 #include <stdexcept>
 
-#include "emulator/block.h"
+#include "emulator/tensors.h"
 
 namespace cnnkern::emulator {
 namespace {
@@ -14,11 +16,7 @@ std::string to_string(const Triple& triple) {
   return text.str();
 }
 
-std::string to_string(Site site) {
-  return std::string(site.file_name()) + ":" + std::to_string(site.line());
-}
-
-std::string wrong_address(const void* pointer, size_t bytes) {
+std::string at_address(const void* pointer, size_t bytes) {
   std::ostringstream text;
   const auto address = reinterpret_cast<uintptr_t>(pointer);
   const auto begin = reinterpret_cast<uintptr_t>(shared_range.begin);
@@ -34,11 +32,40 @@ std::string wrong_address(const void* pointer, size_t bytes) {
 
 }  // namespace
 
+std::string place(Site site) {
+  return std::string(site.file_name()) + ":" + std::to_string(site.line());
+}
+
+std::string describe_thread(const LaunchInfo& launch, int thread) {
+  return "thread " + to_string(coordinates(static_cast<uint64_t>(thread), launch.block)) +
+         ", warp " + std::to_string(thread / 32) + ", lane " + std::to_string(thread % 32);
+}
+
+std::string describe_block(const LaunchInfo& launch, uint64_t linear_index) {
+  return "block " + to_string(coordinates(linear_index, launch.grid));
+}
+
+std::string describe(const void* pointer, size_t bytes) {
+  const auto range = [](const char* word, int64_t first, int64_t last) {
+    if (last == first) return word + (" " + std::to_string(first));
+    return word + ("s " + std::to_string(first)) + "-" + std::to_string(last);
+  };
+  const auto* begin = static_cast<const std::byte*>(pointer);
+  const std::byte* last = begin + bytes - 1;
+  if (shared_range.contains(pointer))
+    return range("byte", begin - shared_range.begin, last - shared_range.begin) +
+           " of shared memory";
+  if (const Tensor* tensor = nearest_tensor(pointer))
+    return range("element", element_at(*tensor, begin), element_at(*tensor, last)) + " of '" +
+           tensor->name + "'";
+  return at_address(pointer, bytes);
+}
+
 std::string Block::where() const {
   std::ostringstream text;
   text << "\n  kernel  " << launch_->kernel_name << ", grid " << to_string(launch_->grid)
        << ", block " << to_string(launch_->block) << ", " << launch_->shared_bytes
-       << " bytes of shared memory\n  block   " << to_string(block_index_);
+       << " bytes of shared memory\n  block   " << to_string(coordinates(index_, launch_->grid));
   if (running_ >= 0)
     text << "\n  thread  " << to_string(threadIdx) << ", warp " << running_ / 32 << ", lane "
          << running_ % 32;
@@ -47,18 +74,18 @@ std::string Block::where() const {
 }
 
 std::string Block::who_waits_where() const {
-  const auto place = [](const Thread& thread) -> std::string {
+  const auto state = [](const Thread& thread) -> std::string {
     switch (thread.state) {
       case ThreadState::exited: return "exited";
       case ThreadState::fresh: return "not started";
       case ThreadState::ready: return "running";
-      default: return "wait in " + std::string(thread.waits_in) + " at " + to_string(thread.site);
+      default: return "wait in " + std::string(thread.waits_in) + " at " + place(thread.site);
     }
   };
   std::ostringstream text;
   for (size_t begin = 0, end; begin < threads_.size(); begin = end) {
-    const std::string group = place(threads_[begin]);
-    for (end = begin + 1; end < threads_.size() && place(threads_[end]) == group;) ++end;
+    const std::string group = state(threads_[begin]);
+    for (end = begin + 1; end < threads_.size() && state(threads_[end]) == group;) ++end;
     text << "\n  threads " << begin;
     if (end - begin > 1) text << "-" << end - 1;
     text << " " << group;
@@ -67,7 +94,7 @@ std::string Block::who_waits_where() const {
 }
 
 void Block::fail(const std::string& message, Site site) const {
-  throw std::runtime_error("emulator: " + message + "\n  at      " + to_string(site) + " in " +
+  throw std::runtime_error("emulator: " + message + "\n  at      " + place(site) + " in " +
                            site.function_name() + where());
 }
 
@@ -88,7 +115,7 @@ void fail_shared(const void* pointer, size_t bytes, size_t alignment, Site site)
   const bool misaligned = reinterpret_cast<uintptr_t>(pointer) % alignment != 0;
   fail((misaligned ? "misaligned access to shared memory: "
                    : "access out of the bounds of shared memory: ") +
-           wrong_address(pointer, bytes),
+           at_address(pointer, bytes),
        site);
 }
 
@@ -97,7 +124,7 @@ void fail_global(const void* pointer, size_t bytes, size_t alignment, Site site)
   fail((pointer == nullptr ? "access to global memory through a null pointer: "
         : misaligned       ? "misaligned access to global memory: "
                            : "shared memory was accessed as global memory: ") +
-           wrong_address(pointer, bytes),
+           at_address(pointer, bytes),
        site);
 }
 

@@ -84,6 +84,7 @@ PYBIND11_MODULE(_emulator, m) {
   m.def("set_device", &set_device, pybind11::arg("name"));
   m.def("set_seed", &emulator::set_seed, pybind11::arg("seed"));
   m.def("set_threads", &emulator::set_threads, pybind11::arg("threads"));
+  m.def("set_race_check", &emulator::set_race_check, pybind11::arg("on"));
   m.def("force_kernel", &force_kernel, pybind11::arg("operation"), pybind11::arg("name"));
   m.def("launches", &trace::launches);
 }

@@ -5,7 +5,7 @@ the emulator and the primitives), `classics` (tests/emulator/classics) and `run_
 kernel on lines of tests/problems/*.txt; not in `portable`, which is there for its fibers). Builds
 are incremental.
 
-    python tests/cpp/build.py fast | sanitized | portable
+    python tests/cpp/build.py fast | sanitized | portable | tsan
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ VARIANTS = {
     "sanitized": "-O1 -g1 -fsanitize=address,undefined,float-cast-overflow "
     "-fno-sanitize-recover=all",
     "portable": "-O1 -g1 -DCNNKERN_PORTABLE_FIBERS",
+    "tsan": "-O1 -g1 -fsanitize=thread -DCNNKERN_THREAD_SANITIZER",
 }
+# The files of cases; most kernels in them are wrong in ways that are not ThreadSanitizer's business.
+UNITS = ("test_emulator", "test_primitives", "test_races", "test_tensors")
+TSAN_UNITS = ("test_thread_sanitizer",)
 
 
 def kernel_sources() -> list[Path]:
@@ -80,9 +84,10 @@ def build(variant: str, overlay: Path | None = None, mutated: tuple[str, ...] = 
         rules.append(f"build {out}: cxx {source}\n  more = {more}\n  overlay = {overlay_flag}")
         return out
 
-    # The emulator's own code is fast in every variant.
+    # The emulator's own code is fast in every variant, and none of ThreadSanitizer's business.
+    own = "-O2 -fno-sanitize=thread"
     host = [
-        compile_one(source, "host", "-O2" if source.parent.name == "emulator" else "")
+        compile_one(source, "host", own if source.parent.name == "emulator" else "")
         for source in host_sources()
     ]
     emulator = [out for out in host if "csrc_emulator" in out]
@@ -100,7 +105,7 @@ def build(variant: str, overlay: Path | None = None, mutated: tuple[str, ...] = 
     if overlay is None:
         units = [
             compile_one(tests / f"{name}.cpp", "host", arch_flags(80))
-            for name in ("test_main", "test_emulator", "test_primitives")
+            for name in ("test_main", *(TSAN_UNITS if variant == "tsan" else UNITS))
         ]
         programs[f"{target}/test_emulator"] = emulator + units
         classics = ROOT / "tests" / "emulator" / "classics"

@@ -2,13 +2,13 @@
 // bit for bit: inputs are small integers, so sums are exact whatever their order.
 //
 //   run_problems [--seeds N] [--first-seed S] [--arch sm_75|sm_80] [--kernel NAME]
-//                [--exactly] [--problem "…"]… [file.txt…]
+//                [--exactly] [--races] [--problem "…"]… [file.txt…]
 //
 // A line is a problem (common/problem_string.h). Unless --exactly is given it stands for both
 // layouts, all directions, its own dtype and one more that changes with line and seed. The seed
 // fixes inputs, pointer alignment and the order of threads. A kernel that refuses a problem for the
 // real device is asked once more for one with a single multiprocessor, which big tiles fill. A
-// refusal is counted and shown, it is not a pass.
+// refusal is counted and shown, it is not a pass. --races looks for data races as well.
 #include <algorithm>
 #include <cctype>
 #include <cstdio>
@@ -32,7 +32,7 @@ namespace {
 struct Options {
   uint64_t seeds = 1, first_seed = 0;
   std::string arch, kernel;
-  bool exactly = false;
+  bool exactly = false, races = false;
   std::vector<std::string> problems;
 };
 
@@ -149,7 +149,8 @@ class Runner {
   void check(const std::string& kernel, const std::string& problem, uint64_t seed, Run&& run) {
     std::ostringstream line;
     line << "run_problems --exactly --problem \"" << problem << "\" --kernel " << kernel
-         << " --arch " << arch_.device->name << " --first-seed " << seed;
+         << " --arch " << arch_.device->name << " --first-seed " << seed
+         << (options_.races ? " --races" : "");
     repeat_line = line.str();
     emulator::set_seed(seed);
     ++tally_.ran;
@@ -304,6 +305,7 @@ Options parse_options(int argc, char** argv) {
     else if (word == "--arch") options.arch = value();
     else if (word == "--kernel") options.kernel = value();
     else if (word == "--exactly") options.exactly = true;
+    else if (word == "--races") options.races = true;
     else if (word == "--problem") options.problems.push_back(value());
     else if (word.starts_with("--")) throw std::invalid_argument("unknown option " + word);
     else read_problems(word, options.problems);
@@ -313,6 +315,7 @@ Options parse_options(int argc, char** argv) {
 
 int run_all(const Options& options) {
   Tally tally;
+  if (options.races) emulator::set_race_check(true);
   for (const ArchPath& arch : {emulated_sm75::arch_path(), emulated_sm80::arch_path()})
     if (options.arch.empty() || options.arch == arch.device->name)
       for (size_t line = 0; line < options.problems.size(); ++line)
