@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from cnnkern import _C, backends, problems
+from cnnkern import _C, _profile, backends, problems
 from cnnkern.version import __version__
 
 _PRECISION = {
@@ -54,6 +54,7 @@ class Explanation:
     spill_bytes: int | None = None
     blocks_per_multiprocessor: int | None = None
     occupancy: float | None = None
+    profile: _profile.Profile | None = None
 
     def __str__(self) -> str:
         rows = [("problem", self.problem), ("device", self.device), ("kernel", self.kernel)]
@@ -72,7 +73,8 @@ class Explanation:
             rows += [("registers", self._registers()), ("occupancy", self._occupancy())]
         rows += [("precision", self.precision), ("why", self.why)]
         rows += [("refused", f"{kernel}: {reason}") for kernel, reason in self.refusals]
-        return "\n".join(f"{name:<16} {value}" for name, value in rows)
+        text = "\n".join(f"{name:<16} {value}" for name, value in rows)
+        return f"{text}\n\n{self.profile}" if self.profile else text
 
     def _registers(self) -> str:
         if self.registers is None:
@@ -95,6 +97,7 @@ def explain(
     device: str = "cpu",
     kernel: str = "",
     direction: str = "fprop",
+    profile: bool = False,
 ) -> Explanation:
     """Which kernel a problem runs on, with which tile and grid, and why others refused it.
 
@@ -104,10 +107,13 @@ def explain(
         device: ``"cpu"``, or a GPU such as ``"sm_80"``; it need not be present.
         kernel: asks for this kernel instead of the best one.
         direction: of a layer: ``fprop``, ``dgrad`` or ``wgrad``; a string names its own.
+        profile: also counts memory accesses and instructions of the CUDA kernels, by running a
+            few of their blocks in the emulator.
 
     Raises:
-        ValueError: the string or the device is not understood.
-        RuntimeError: the kernel that was asked for refuses; the message says why.
+        ValueError: the string or the device is not understood, or ``profile`` is asked of the CPU.
+        RuntimeError: the kernel that was asked for refuses; the message says why. Or ``profile``
+            is asked for and the emulator was not built.
 
     >>> print(explain("n16c3h32w32k10r5s5p2").kernel)
     implicit_gemm
@@ -117,6 +123,8 @@ def explain(
             raise TypeError("explain: a layer needs its input: explain(layer, input)")
         problem = problems.of_layer(problem, input, direction)
     plan = _C.plan(problem, device, kernel)
+    if profile and plan["backend"] != "cuda":
+        raise ValueError("a profile counts CUDA kernels: give a GPU such as --device sm_80")
     parsed = _C.parse_problem(problem)
     pool = parsed["is_pool"]
     figures = resources(plan, device) if plan["backend"] == "cuda" else {}
@@ -131,6 +139,9 @@ def explain(
         refusals=plan["refusals"],
         **{key: value for key, value in plan.items() if key in shown},
         **figures,
+        profile=_profile.profile(problems.Problem.parse(problem), device, kernel)
+        if profile
+        else None,
     )
 
 

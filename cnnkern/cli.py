@@ -55,6 +55,9 @@ Problem = Annotated[
     ),
 ]
 AnyDevice = Annotated[str, typer.Option(help="cpu, or a GPU, which need not be here: sm_80.")]
+ProfileOption = Annotated[
+    bool, typer.Option("--profile", help="Count memory accesses in the emulator; needs a GPU name.")
+]
 Target = Annotated[
     str, typer.Argument(help="lenet5, alexnet, resnet50, a file of problems, or one problem.")
 ]
@@ -87,11 +90,11 @@ def info() -> None:
 
 
 @app.command()
-def explain(problem: Problem, device: AnyDevice = "cpu") -> None:
+def explain(problem: Problem, device: AnyDevice = "cpu", profile: ProfileOption = False) -> None:
     """Which kernel computes a problem, with which tile, and why the others refused."""
     import cnnkern
 
-    typer.echo(str(cnnkern.explain(problem, device=device)))
+    typer.echo(str(cnnkern.explain(problem, device=device, profile=profile)))
 
 
 @app.command()

@@ -106,7 +106,11 @@ py::dict plan(const std::string& text, const std::string& device, const std::str
     for (const DeviceCaps& each : known_devices) known += std::string(", ") + each.name;
     throw std::invalid_argument("device '" + device + "' is not known; use one of " + known);
   }
-  if (named.is_pool) return cuda_plan(plan_pool(named.pool, *caps, forced), *caps);
+  if (named.is_pool) {
+    py::dict result = cuda_plan(plan_pool(named.pool, *caps, forced), *caps);
+    result["shared_bytes"] = 0;
+    return result;
+  }
   const ConvPlan conv = plan_conv(named.conv, *caps, forced);
   py::dict result = cuda_plan(conv, *caps);
   result["tile"] = py::make_tuple(conv.tile.m, conv.tile.n, conv.tile.k);

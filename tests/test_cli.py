@@ -43,6 +43,15 @@ def test_explain_names_kernel_tile_grid_and_refusals() -> None:
     assert _C.isa() in run("explain", problem).stdout
 
 
+def test_explain_prints_a_profile() -> None:
+    problem = "n16c64h56w56k64r3s3p1 nhwc"
+    result = run("explain", problem, "--device", "sm_80", "--profile")
+    assert result.exit_code == 0, result.output
+    assert cnnkern.explain(problem, device="sm_80").kernel in result.stdout
+    for part in ("4 of 784 blocks, spread evenly", "cp.async read", "times the least"):
+        assert part in result.stdout
+
+
 @pytest.mark.parametrize("device", ["cpu", "sm_75", "sm_80"])
 def test_kernels_lists_every_kernel_of_a_device(device: str) -> None:
     result = run("kernels", "--device", device)
@@ -98,6 +107,7 @@ def test_train_saves_resumes_and_draws(tmp_path: Path) -> None:
         ("explain frog", "problem: 'frog' has no size list such as n8c64h56w56k64r3s3p1"),
         ("explain n1c3h4w4k2r5s5", "Kernel size can't be greater than actual input size"),
         ("explain n1c3h9w9k2r5s5 --device sm_1", "device 'sm_1' is not known; use one of cpu, "),
+        ("explain n1c3h9w9k2r5s5 --profile", "a profile counts CUDA kernels: give a GPU such as"),
         ("kernels --device sm_1", "device 'sm_1' is not known; use one of cpu, sm_75"),
         ("summary frog", "there is no model named 'frog'; known: "),
         ("bench frog", "'frog' is no network (alexnet, "),

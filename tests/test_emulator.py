@@ -14,7 +14,7 @@ import build as cpp_build  # noqa: E402
 PROBLEMS = sorted((Path(__file__).parent / "problems").glob("*.txt"))
 CASES = [
     name
-    for source in ("test_emulator.cpp", "test_primitives.cpp")
+    for source in ("test_emulator.cpp", "test_primitives.cpp", "test_profile.cpp")
     for name in re.findall(r"^TEST\((\w+)\)", (CPP / source).read_text(), re.M)
 ]
 # A raw store out of bounds ends a process that AddressSanitizer watches.

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import cnnkern
-from cnnkern import _C, _explain
+from cnnkern import _C, _explain, backends
 
 LAYER = "n8c64h56w56k64r3s3p1"
 
@@ -52,6 +52,84 @@ def test_split_k_is_told():
     assert found.split_k > 1
     assert found.workspace_bytes == found.split_k * 64 * 64 * 9 * 4
     assert f"{found.split_k} parts" in str(found)
+
+
+def test_pools_on_a_gpu():
+    found = cnnkern.explain("n8c64h112w112r3s3u2p1 maxpool", device="sm_80")
+    assert found.kernel == "max_pool_forward" and found.shared_bytes == 0
+
+
+def sites(launch, kind):
+    return [site for site in launch.sites if site.kind == kind]
+
+
+def test_profile_of_an_aligned_channels_last_problem():
+    problem = "n16c64h56w56k64r3s3p1 nhwc"
+    found = cnnkern.explain(problem, device="sm_80", profile=True)
+    (launch,) = found.profile.launches
+    assert launch.kernel.startswith("simt_fprop<")
+    assert (launch.blocks_run, launch.blocks) == (4, 784)
+    tiles = 64 * 9 // 8
+    assert launch.barriers == 4 * tiles
+    assert launch.instructions["__syncthreads"] == 4 * tiles * found.threads // 32
+    # One 16-byte cp.async a row and half tile, for both operands.
+    reads, writes = sites(launch, "cp.async read"), sites(launch, "cp.async write")
+    assert {site.instance for site in reads} == {"Filters", "GatheredInput<nhwc>"}
+    assert all(site.efficiency == 1 and site.access_bytes == 16 for site in reads)
+    assert sum(site.requests for site in writes) == launch.instructions["cp.async"]
+    (store,) = sites(launch, "global store")
+    assert store.file == "cuda/conv/epilogue.cuh" and "store_global(" in store.source
+    assert store.bytes == 4 * 64 * 64 * 4 and store.efficiency == 1
+    assert all(site.conflicts == 0 for site in sites(launch, "shared load"))
+    assert found.profile.least_stored == 16 * 64 * 56 * 56 * 4 == launch.traffic(store=True)
+    assert found.profile.least_read == 16 * 64 * 56 * 56 * 4 + 64 * 64 * 9 * 4
+    text = str(found)
+    for part in (
+        "4 of 784 blocks, spread evenly",
+        "epilogue.cuh:",
+        "100%",
+        store.source,
+        "72 barr",
+    ):
+        assert part in text
+
+
+def test_profile_of_all_directions_and_dimensions():
+    for problem in (
+        "n2c4w40k8s3p1", "n2c4w40k8s3p1 dgrad f64", "n2c4w40k8s3p1 wgrad f16",
+        "n1c4h9w9k8r3s3u2p1 nhwc dgrad", "n1c4h9w9k8r3s3 wgrad", "n1c6d5h5w5k4g2t3r3s3 bf16",
+        "n2c3w20s3u2 maxpool", "n1c4h9w9r3s3u2p1 nhwc maxpool_backward",
+        "n1c2d5h5w5t2r2s2 maxpool f16",
+    ):  # fmt: skip
+        for device in ("sm_75", "sm_80"):
+            found = cnnkern.explain(problem, device=device, profile=True).profile
+            assert all(site.requests for launch in found.launches for site in launch.sites)
+            assert any(sites(launch, "global store") for launch in found.launches)
+
+
+def test_profile_counts_every_launch_of_a_split_sum():
+    found = cnnkern.explain("n32c64h56w56k64r3s3p1 wgrad", device="sm_80", profile=True).profile
+    assert [launch.kernel[:10] for launch in found.launches] == ["simt_wgrad", "split_k_re"]
+    assert found.launches[1].traffic(store=True) == found.least_stored == 64 * 64 * 9 * 4
+
+
+def test_profile_of_a_kernel_that_is_asked_for():
+    found = cnnkern.explain(LAYER, device="sm_80", kernel="direct", profile=True).profile
+    assert found.launches[0].kernel.startswith("direct_fprop")
+
+
+def test_a_profile_leaves_the_emulator_as_it_was():
+    cnnkern.explain("n4c4h32w32k4r1", device="sm_80", profile=True)
+    x = torch.ones(4, 4, 32, 32)
+    with cnnkern.backend("emulator"):
+        y = cnnkern.functional.conv2d(x, torch.ones(4, 4, 1, 1))
+    assert torch.equal(y, torch.full_like(y, 4))
+    assert backends.emulator().take_profile() == []
+
+
+def test_the_cpu_has_no_profile():
+    with pytest.raises(ValueError, match="a profile counts CUDA kernels: give a GPU"):
+        cnnkern.explain(LAYER, profile=True)
 
 
 def test_records_give_registers(monkeypatch):

@@ -7,9 +7,11 @@
 #include <memory>
 #include <mutex>
 #include <numeric>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "emulator/block.h"
@@ -40,6 +42,11 @@ std::atomic<int>& threads() {
 std::atomic<bool>& checks_races() {
   static std::atomic<bool> value(from_environment("CNNKERN_EMULATOR_RACES", 0) != 0);
   return value;
+}
+
+BlockChoice& block_choice() {
+  static BlockChoice choice;
+  return choice;
 }
 
 // Blocks keep their stacks and shared memory from one launch to the next.
@@ -112,11 +119,29 @@ void set_race_check(bool on) { checks_races() = on; }
 
 bool race_check() { return checks_races(); }
 
+void set_blocks(BlockChoice choice) { block_choice() = std::move(choice); }
+
+BlockChoice spread_blocks(uint64_t count) {
+  return [count](uint64_t blocks) {
+    const uint64_t chosen = std::min(count, blocks);
+    // One block further each time, lest a stride of the grid be met: all in one column of tiles.
+    const uint64_t drift = blocks / count >= count ? 1 : 0;
+    std::vector<uint64_t> indices(chosen);
+    for (uint64_t i = 0; i < chosen; ++i) indices[i] = i * blocks / chosen + i * drift;
+    return indices;
+  };
+}
+
 void launch(const char* kernel_name, dim3 grid, dim3 block, size_t shared_bytes,
             const std::function<void()>& body) {
   check_limits(kernel_name, grid, block);
   const LaunchInfo info{kernel_name, grid, block, shared_bytes, seed(), &body};
-  const uint64_t count = uint64_t{grid.x} * grid.y * grid.z;
+  const uint64_t blocks = uint64_t{grid.x} * grid.y * grid.z;
+  const auto chosen = block_choice() ? std::optional(block_choice()(blocks)) : std::nullopt;
+  const uint64_t count = chosen ? chosen->size() : blocks;
+  if (count == 0 || (chosen && *std::max_element(chosen->begin(), chosen->end()) >= blocks))
+    throw std::invalid_argument("emulator: set_blocks chose no block or one past the last of " +
+                                std::to_string(blocks));
   const BlockOrder order(count, info.seed);
   const Block::Observers observers = observers_of(info);
 
@@ -129,7 +154,7 @@ void launch(const char* kernel_name, dim3 grid, dim3 block, size_t shared_bytes,
     use_tensors(tensors);
     auto runner = block_pool().take();
     for (uint64_t at = next++; at < failed_at; at = next++) {
-      const uint64_t index = order[at];
+      const uint64_t index = chosen ? chosen->at(order[at]) : order[at];
       try {
         runner->run(info, observers, index);
       } catch (const std::exception& error) {

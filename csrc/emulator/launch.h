@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <tuple>
+#include <vector>
 
 namespace cnnkern::emulator {
 
@@ -21,6 +22,16 @@ void set_threads(int threads);
 /// CNNKERN_EMULATOR_RACES, or off.
 void set_race_check(bool on);
 bool race_check();
+
+/// Which blocks of a launch run, given how many there are: linear indices (x fastest), each once.
+using BlockChoice = std::function<std::vector<uint64_t>(uint64_t blocks)>;
+
+/// The launches to come run the chosen blocks only; what the others would have written stays as it
+/// was. An empty function chooses all. Not to be called while a kernel runs.
+void set_blocks(BlockChoice choice);
+
+/// Chooses `count` blocks spread evenly over the launch, or all if there are no more.
+BlockChoice spread_blocks(uint64_t count);
 
 /// Runs `body` once as every thread of every block; returns when all are done. Throws
 /// std::runtime_error with a report if the kernel broke a rule of the machine.

@@ -2,6 +2,7 @@
 
 #include "emulator/block.h"
 #include "emulator/launch.h"
+#include "emulator/profile.h"
 #include "emulator/race_table.h"
 #include "emulator/sanitizer.h"
 
@@ -12,6 +13,7 @@ constinit thread_local bool observed = false;
 std::vector<std::unique_ptr<LaunchObserver>> observers_of(const LaunchInfo& launch) {
   std::vector<std::unique_ptr<LaunchObserver>> observers;
   if (race_check()) observers.push_back(std::make_unique<RaceTable>(launch));
+  if (auto counter = profile_observer(launch)) observers.push_back(std::move(counter));
   return observers;
 }
 

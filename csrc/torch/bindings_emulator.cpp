@@ -3,12 +3,14 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <array>
 #include <memory>
 
 #include "common/problem_string.h"
 #include "common/trace.h"
 #include "emulator/arch_path.h"
 #include "emulator/launch.h"
+#include "emulator/profile.h"
 #include "torch/forced_kernel.h"
 #include "torch/operators.h"
 #include "torch/plan_text.h"
@@ -71,6 +73,41 @@ void force_kernel(const std::string& operation, const std::string& name) {
   (operation == "conv" ? forced_conv_kernel() : forced_pool_kernel()) = name;
 }
 
+// 0 for all of them.
+void sample_blocks(uint64_t count) {
+  emulator::set_blocks(count > 0 ? emulator::spread_blocks(count) : emulator::BlockChoice());
+}
+
+pybind11::dict to_dict(const emulator::SiteProfile& site) {
+  pybind11::dict row;
+  row["kind"] = site.kind, row["function"] = site.function;
+  row["file"] = site.file, row["line"] = site.line, row["column"] = site.column;
+  row["access_bytes"] = site.access_bytes, row["bytes"] = site.bytes();
+  row["requests"] = site.requests, row["lanes"] = site.lanes;
+  row["sectors"] = site.sectors, row["ideal_sectors"] = site.ideal_sectors;
+  row["efficiency"] = site.efficiency();
+  row["wavefronts"] = site.wavefronts, row["conflicts"] = site.conflicts();
+  row["max_ways"] = site.max_ways;
+  return row;
+}
+
+pybind11::list take_profile() {
+  pybind11::list launches;
+  for (const emulator::LaunchProfile& launch : emulator::take_profile()) {
+    pybind11::dict row;
+    pybind11::list sites;
+    for (const emulator::SiteProfile& site : launch.sites) sites.append(to_dict(site));
+    row["kernel"] = launch.kernel;
+    row["grid"] = std::array{launch.grid.x, launch.grid.y, launch.grid.z};
+    row["block"] = std::array{launch.block.x, launch.block.y, launch.block.z};
+    row["blocks"] = launch.blocks, row["barriers"] = launch.barriers;
+    row["instructions"] = launch.instructions;
+    row["sites"] = sites;
+    launches.append(row);
+  }
+  return launches;
+}
+
 }  // namespace
 }  // namespace cnnkern
 
@@ -86,5 +123,8 @@ PYBIND11_MODULE(_emulator, m) {
   m.def("set_threads", &emulator::set_threads, pybind11::arg("threads"));
   m.def("set_race_check", &emulator::set_race_check, pybind11::arg("on"));
   m.def("force_kernel", &force_kernel, pybind11::arg("operation"), pybind11::arg("name"));
+  m.def("sample_blocks", &sample_blocks, pybind11::arg("count"));
+  m.def("start_profile", &emulator::start_profile);
+  m.def("take_profile", &take_profile);
   m.def("launches", &trace::launches);
 }

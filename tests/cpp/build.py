@@ -32,7 +32,7 @@ VARIANTS = {
     "tsan": "-O1 -g1 -fsanitize=thread -DCNNKERN_THREAD_SANITIZER",
 }
 # The files of cases; most kernels in them are wrong in ways that are not ThreadSanitizer's business.
-UNITS = ("test_emulator", "test_primitives", "test_races", "test_tensors")
+UNITS = ("test_emulator", "test_primitives", "test_profile", "test_races", "test_tensors")
 TSAN_UNITS = ("test_thread_sanitizer",)
 
 
