@@ -6,21 +6,18 @@ one architecture.
 
 import re
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from nvcc import NVCC, compile_cubin
 
 ROOT = Path(__file__).parents[1]
 CSRC = ROOT / "csrc"
 sys.path.insert(0, str(ROOT / "tools"))
 import check_sass  # noqa: E402
 
-import build as tools_build  # noqa: E402
-
-NVCC = tools_build.find_nvcc()
 pytestmark = pytest.mark.skipif(
     NVCC is None or check_sass.find_cuobjdump() is None,
     reason=f"needs nvcc (found: {NVCC}) and cuobjdump (found: {check_sass.find_cuobjdump()})",
@@ -113,13 +110,6 @@ MUTANTS = [
 ]
 
 
-def compile_for(arch: str, source: Path, *flags: str) -> Path:
-    cubin = source.parent / f"{source.stem}.cubin"
-    command = [NVCC, "-std=c++20", "-O3", "--expt-relaxed-constexpr", f"-arch=sm_{arch}", "-cubin"]
-    subprocess.run([*command, *flags, source, "-o", cubin], check=True, capture_output=True)
-    return cubin
-
-
 def findings_of(cubin: Path) -> list[str]:
     [(_, findings)] = check_sass.check_file(cubin)
     return findings
@@ -136,7 +126,7 @@ def test_mutant_of_the_gemm(mutant, tmp_path):
         (tmp_path / GEMM).write_text(text.replace(mutant.old, mutant.new))
     (folder / "conv_kernels.inc").write_text("CNNKERN_SIMT_FPROP(nhwc, 4, 64, 64, 8)\n")
     source = Path(shutil.copy(CSRC / "cuda/conv/fprop.cu", folder))
-    findings = findings_of(compile_for(mutant.arch, source, f"-I{tmp_path}", f"-I{CSRC}"))
+    findings = findings_of(compile_cubin(source, mutant.arch, f"-I{tmp_path}"))
     assert_found(findings, mutant.findings)
 
 
@@ -168,4 +158,4 @@ def assert_found(findings: list[str], patterns: tuple[str, ...]) -> None:
 def test_resources(tmp_path, old, new, patterns):
     source = tmp_path / "small.cu"
     source.write_text(SMALL.replace(old, new) if old else SMALL)
-    assert_found(findings_of(compile_for("80", source)), patterns)
+    assert_found(findings_of(compile_cubin(source, "80")), patterns)

@@ -18,12 +18,6 @@ struct ReductionShared {
   float sum[threads];
 };
 
-/// sum[to] += sum[from]
-__device__ __forceinline__ void add(ReductionShared& shared, int to, int from) {
-  const float other = load_shared<float>(&shared.sum[from]);
-  store_shared(&shared.sum[to], load_shared<float>(&shared.sum[to]) + other);
-}
-
 template <Reduction version>
 __global__ void reduction(const float* values, int count, float* sums) {
   CNNKERN_SHARED(ReductionShared, shared);
@@ -34,15 +28,21 @@ __global__ void reduction(const float* values, int count, float* sums) {
   store_shared(&shared.sum[thread], sum);
   __syncthreads();
   for (int half = threads / 2; half >= 32; half /= 2) {
-    if (thread < half) add(shared, thread, thread + half);
+    if (thread < half) {
+      sum += load_shared<float>(&shared.sum[thread + half]);
+      store_shared(&shared.sum[thread], sum);
+    }
     if constexpr (version != Reduction::without_barrier) __syncthreads();
   }
   if (thread >= 32) return;
   for (int half = 16; half > 0; half /= 2) {
-    if (thread < half) add(shared, thread, thread + half);
+    if (thread < half) {
+      sum += load_shared<float>(&shared.sum[thread + half]);
+      store_shared(&shared.sum[thread], sum);
+    }
     if constexpr (version != Reduction::without_sync_warp) sync_warp(full_warp);
   }
-  if (thread == 0) store_global(sums + block, load_shared<float>(&shared.sum[0]));
+  if (thread == 0) store_global(sums + block, sum);
 }
 
 }  // namespace
