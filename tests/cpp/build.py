@@ -84,8 +84,9 @@ def build(variant: str, overlay: Path | None = None, mutated: tuple[str, ...] = 
         rules.append(f"build {out}: cxx {source}\n  more = {more}\n  overlay = {overlay_flag}")
         return out
 
-    # The emulator's own code is fast in every variant, and none of ThreadSanitizer's business.
-    own = "-O2 -fno-sanitize=thread"
+    # The emulator's own code is fast in every variant, none of ThreadSanitizer's business, and has
+    # the types of threadIdx and blockIdx for a debugger.
+    own = "-O2 -g -fno-sanitize=thread"
     host = [
         compile_one(source, "host", own if source.parent.name == "emulator" else "")
         for source in host_sources()
