@@ -1,10 +1,10 @@
 """Builds the torch-free C++ tests: the CUDA kernels, the emulator and the programs that drive them.
 
 Each variant has a folder build/tests_cpp/<variant>/ with programs: `test_emulator` (cases for the
-emulator and the primitives), `run_problems` (every kernel on lines of tests/problems/*.txt) and
-`run_large` (every kernel on tensors of more than 2^31 elements); the last two not in `portable`,
-which is there for its fibers. `fast` has one more, `list_launches` (the shape of every launch on
-every GPU). Builds are incremental.
+emulator and the primitives), `classics` (tests/emulator/classics), `run_problems` (every kernel on
+lines of tests/problems/*.txt) and `run_large` (every kernel on tensors of more than 2^31 elements);
+the last two not in `portable`, which is there for its fibers. `fast` has one more, `list_launches`
+(the shape of every launch on every GPU). Builds are incremental.
 
     python tests/cpp/build.py fast | sanitized | portable | tsan
 """
@@ -97,8 +97,9 @@ def build(variant: str, overlays: Sequence[Overlay] = ()) -> Path:
         rules.append(f"build {out}: cxx {source}\n  more = {more}")
         return out
 
-    # The emulator's own code is fast in every variant, and none of ThreadSanitizer's business.
-    own = "-O2 -fno-sanitize=thread"
+    # The emulator's own code is fast in every variant, none of ThreadSanitizer's business, and has
+    # the types of threadIdx and blockIdx for a debugger.
+    own = "-O2 -g -fno-sanitize=thread"
     host = [
         compile_one(source, "host", own if source.parent.name == "emulator" else "")
         for source in host_sources()
@@ -120,8 +121,12 @@ def build(variant: str, overlays: Sequence[Overlay] = ()) -> Path:
         compile_one(source, "host", arch_flags(80))
         for source in (tests / "test_main.cpp", *unit_sources(variant))
     ]
-    programs["test_emulator"] = units + [
-        out for out in host if "csrc_emulator" in out or "csrc_common" in out
+    emulator = [out for out in host if "csrc_emulator" in out or "csrc_common" in out]
+    programs["test_emulator"] = emulator + units
+    classics = ROOT / "tests" / "emulator" / "classics"
+    programs["classics"] = emulator + [
+        compile_one(source, "host", f"{arch_flags(80)} -O0 -g")  # for the debugger
+        for source in [*sorted(classics.glob("*.cu")), classics / "classics.cpp"]
     ]
     for overlay in overlays:
         objects = list(programs[overlay.program])

@@ -22,8 +22,8 @@ struct BiasGradShared {
 
 template <class T, Layout layout>
 __global__ void __launch_bounds__(warps * 32)
-    bias_grad(TensorShape y, int64_t images, const T* __restrict__ grad_output,
-              T* __restrict__ grad_bias) {
+    bias_grad(TensorShape y, FastDivmod64 by_volume, int64_t images,
+              const T* __restrict__ grad_output, T* __restrict__ grad_bias) {
   CNNKERN_SHARED(BiasGradShared<T>, shared);
   constexpr bool channels_last = layout == Layout::nhwc;
   constexpr int block_channels = channels_last ? 32 : 1;
@@ -34,9 +34,14 @@ __global__ void __launch_bounds__(warps * 32)
   accumulator_t<T> sum = 0;
   if (channel < y.channels)
     for (int64_t pixel = channels_last ? warp : warp * 32 + lane; pixel < pixels; pixel += step) {
-      const int64_t offset =
-          channels_last ? pixel * y.channels + channel
-                        : (pixel / y.volume * y.channels + channel) * y.volume + pixel % y.volume;
+      int64_t offset;
+      if constexpr (channels_last) {
+        offset = pixel * y.channels + channel;
+      } else {
+        int64_t within;
+        const int64_t image = by_volume.divmod(pixel, within);
+        offset = (image * y.channels + channel) * y.volume + within;
+      }
       sum += load_as_accumulator(grad_output + offset);
     }
   if constexpr (!channels_last) sum = warp_sum(full_warp, sum);
@@ -53,6 +58,7 @@ __global__ void __launch_bounds__(warps * 32)
 void launch_bias_grad(const ConvProblem& problem, const ConvTensors& tensors, cudaStream_t stream) {
   if (problem.k == 0) return;
   const TensorShape y(problem.layout, problem.k, problem.output);
+  const FastDivmod64 by_volume(y.volume > 0 ? y.volume : 1);
   const dim3 block(warps * 32);
   dispatch(problem.dtype, [&](auto zero) {
     using T = decltype(zero);
@@ -61,11 +67,11 @@ void launch_bias_grad(const ConvProblem& problem, const ConvTensors& tensors, cu
     if (problem.layout == Layout::nhwc) {
       const dim3 grid(static_cast<unsigned>((problem.k + 31) / 32));
       CNNKERN_LAUNCH((bias_grad<T, Layout::nhwc>), grid, block, sizeof(BiasGradShared<T>), stream,
-                     y, problem.n, grad_output, grad_bias);
+                     y, by_volume, problem.n, grad_output, grad_bias);
     } else {
       const dim3 grid(static_cast<unsigned>(problem.k));
       CNNKERN_LAUNCH((bias_grad<T, Layout::nchw>), grid, block, sizeof(BiasGradShared<T>), stream,
-                     y, problem.n, grad_output, grad_bias);
+                     y, by_volume, problem.n, grad_output, grad_bias);
     }
   });
 }
