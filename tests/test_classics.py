@@ -11,6 +11,7 @@ import pytest
 from nvcc import NVCC, compile_cubin
 
 TESTS = Path(__file__).parent
+ROOT = TESTS.parent
 CLASSICS = TESTS / "emulator" / "classics"
 sys.path.insert(0, str(TESTS / "cpp"))
 import build as cpp_build  # noqa: E402
@@ -105,3 +106,16 @@ def test_transpose_is_counted(name, lines):
 def test_compiles_for_a_gpu(name, tmp_path):
     source = Path(shutil.copy(CLASSICS / f"{name}.cu", tmp_path))
     assert compile_cubin(source, "80", f"-I{CLASSICS}").stat().st_size > 0
+
+
+def test_the_example_of_the_docs(tmp_path):
+    """docs/emulator.md shows examples/own_kernel.cu, how to build it, and what it prints."""
+    page = (ROOT / "docs/emulator.md").read_text()
+    kernel, command, report = re.search(
+        r"```c\+\+\n(.*?)```.*?```\n(g\+\+.*?)```\n```\n(.*?)```", page, re.S
+    ).groups()
+    assert kernel in (ROOT / "examples/own_kernel.cu").read_text()
+    program = str(tmp_path / "own_kernel")
+    command = command.replace("build/own_kernel", program)
+    ran = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert ran.stdout.replace(f"{ROOT}/", "") == report, ran.stderr
