@@ -1,14 +1,32 @@
-"""Planted bugs: the emulator is believed because it catches them."""
+"""Planted bugs: the emulator is believed because it catches them.
+
+PYTHONPATH=tests python tests/test_mutants.py     prints the table of csrc/emulator/README.md
+"""
 
 import re
+from collections import Counter
 
 import pytest
-from mutants import build, cpp_build
+import test_oracles
+import test_sass
+import test_standin_device
+from mutants import CSRC, build, cpp_build
 from mutants_index import INDEX
 from mutants_offset import CUTS
 from mutants_sync import SYNC
 
 MUTANTS = [*SYNC, *INDEX, *CUTS]
+NOTICED_BY = {
+    "barrier": "the race table; lists of who waits where",
+    "wait_group, commit_group": "the race table, NaN in what has not arrived, wrong results",
+    "zero-fill": "wrong results, bounds of the named tensors",
+    "fragments exchanged": "wrong results",
+    "launch": "the launch's checks, bounds of the named tensors",
+    "mask": "wrong results, bounds of the named tensors, collectives that a lane misses",
+    "bound off by one": "wrong results, bounds of the named tensors",
+    "stride, offset or tap": "wrong results, the race table",
+    "32-bit offset": "sparse tensors of more than 2^31 elements",
+}
 
 
 @pytest.fixture(scope="module")
@@ -30,3 +48,41 @@ def test_mutant_is_caught(programs, mutant):
     assert sick.returncode == 1, f"nobody noticed:\n{sick.stdout}{sick.stderr}"
     assert "FAILED run_" in sick.stdout, sick.stdout
     assert re.search(mutant.report, sick.stdout), sick.stdout
+
+
+def table() -> str:
+    """Kinds of planted bugs, how many there are, and what goes red."""
+    counts = Counter(mutant.kind for mutant in MUTANTS)
+    healthy = sum(mutant.name.startswith("healthy") for mutant in test_sass.MUTANTS)
+    rows = [(kind, counts[kind], "kernels in the emulator", NOTICED_BY[kind]) for kind in counts]
+    rows += [
+        (
+            "fragments exchanged, `.trans` dropped",
+            *(len(test_oracles.LAYOUT_EDITS), "twins of ldmatrix and mma", "CuTe's layouts"),
+        ),
+        (
+            "operand, type, `.trans`, zero-fill or cache hint",
+            *(len(test_oracles.CODE_EDITS), "assembly of the primitives"),
+            "machine code of CuTe's wrappers and of CUDA's intrinsics",
+        ),
+        (
+            "barrier, wait or commit",
+            *(len(test_sass.MUTANTS) - healthy, "machine code of the kernels"),
+            "`tools/check_sass.py`",
+        ),
+        (
+            "stream, device, allocation, capture, opt-in to shared memory",
+            *(len(test_standin_device.BUGS) + 1, "launchers and operators"),
+            "the stand-in GPUs",
+        ),
+    ]
+    lines = ["| planted | how many | in | noticed by |", "|---|---:|---|---|"]
+    return "\n".join(lines + [f"| {' | '.join(map(str, row))} |" for row in rows])
+
+
+def test_the_table_of_the_readme():
+    assert table() in (CSRC / "emulator" / "README.md").read_text()
+
+
+if __name__ == "__main__":
+    print(table())
