@@ -1,4 +1,5 @@
 // cp.async and its twin: visible after the wait and not before, zero-filled, never forgotten.
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <vector>

@@ -1,8 +1,6 @@
 // The emulator's twins of csrc/cuda/primitives: each does what the PTX ISA says, and says when a
 // kernel uses it in a way that the hardware leaves undefined.
-#include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <numeric>
 #include <vector>
 
