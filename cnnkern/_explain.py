@@ -6,12 +6,15 @@ import functools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from cnnkern import _C, _profile, backends, problems
+from cnnkern import _C, backends, problems
 from cnnkern.version import __version__
+
+if TYPE_CHECKING:
+    from cnnkern._profile import Profile
 
 _PRECISION = {
     "float32": "float32 (exact products, fp32 sums); allow_tf32 has no effect: no kernel uses tf32",
@@ -54,7 +57,7 @@ class Explanation:
     spill_bytes: int | None = None
     blocks_per_multiprocessor: int | None = None
     occupancy: float | None = None
-    profile: _profile.Profile | None = None
+    profile: Profile | None = None
 
     def __str__(self) -> str:
         rows = [("problem", self.problem), ("device", self.device), ("kernel", self.kernel)]
@@ -116,7 +119,7 @@ def explain(
             is asked for and the emulator was not built.
 
     >>> print(explain("n16c3h32w32k10r5s5p2").kernel)
-    implicit_gemm
+    direct
     """
     if isinstance(problem, torch.nn.Module):
         if input is None:
@@ -139,10 +142,14 @@ def explain(
         refusals=plan["refusals"],
         **{key: value for key, value in plan.items() if key in shown},
         **figures,
-        profile=_profile.profile(problems.Problem.parse(problem), device, kernel)
-        if profile
-        else None,
+        profile=_count(problem, device, kernel) if profile else None,
     )
+
+
+def _count(problem: str, device: str, kernel: str) -> Profile:
+    from cnnkern import _profile  # here: it needs rich, which `import cnnkern` does not
+
+    return _profile.profile(problems.Problem.parse(problem), device, kernel)
 
 
 def resources(plan: dict[str, Any], device: str) -> dict[str, Any]:
