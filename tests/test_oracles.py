@@ -111,8 +111,9 @@ def twin_layouts(folder: Path, *include: str) -> set[str]:
     """What the twins do; headers in the folders of `include` come before those of csrc/."""
     objects = cpp_build.build("fast") / "host"
     emulator = [
-        objects / f"csrc_emulator_{source.name}.o"
-        for source in (ROOT / "csrc" / "emulator").glob("*.cpp")
+        objects / f"csrc_{part}_{source.name}.o"
+        for part in ("emulator", "common")
+        for source in (ROOT / "csrc" / part).glob("*.cpp")
     ]
     program, source = folder / "twin_layouts", ORACLES / "twin_layouts.cpp"
     paths = [*include, f"-I{ROOT}/csrc/emulator/include", f"-I{ROOT}/csrc"]
