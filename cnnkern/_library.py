@@ -1,4 +1,4 @@
-"""Turns the rules of ``_ops.py`` into autograd functions and ``torch.library`` registrations."""
+"""Turns the rules of ``_ops/`` into autograd functions and ``torch.library`` registrations."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def convert(model: Model, inplace: bool = False) -> Model:
 
     >>> net = torch.nn.Sequential(torch.nn.Conv2d(1, 6, 5), torch.nn.ReLU(), torch.nn.MaxPool2d(2))
     >>> type(convert(net)[0])
-    <class 'cnnkern.nn.Conv2d'>
+    <class 'cnnkern.nn.convolution.Conv2d'>
     """
     for name, module in model.named_modules():
         if isinstance(module, LazyModuleMixin) and isinstance(module, tuple(OURS)):

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cnnkern import _C, _ops, functional
+from cnnkern import _C, _ops
+from cnnkern.functional import convolution
 
 DTYPES = {
     "float32": torch.float32,
@@ -214,7 +215,7 @@ def of_layer(layer: torch.nn.Module, input: Tensor, direction: str = "fprop") ->
         shape[2:] = [sum(axis) for axis in zip(shape[2:], sides[0::2], sides[1::2])]
         padding = 0
     text = _sizes(tuple(shape), kernel, module.out_channels) + groups + window
-    sides = functional.sides("conv", padding, dims, kernel, stride, dilation)
+    sides = convolution.sides("conv", padding, dims, kernel, stride, dilation)
     keys = ["pf", "pk", "pt", "pb", "pl", "pr"][-2 * dims :]
     text += "".join(f"{key}{value}" for key, value in zip(keys, sides) if value)
     return _canonical(f"{text}{options}" + (f" {direction}" if direction != "fprop" else ""))

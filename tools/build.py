@@ -241,7 +241,7 @@ def build(destination: Path, folder: Path) -> None:
         for source in [
             *sources("common", "cuda/conv", "cuda/pool", "emulator"),
             ROOT / "csrc/ops.cpp",
-            ROOT / "csrc/torch/tensor_args.cpp",
+            *(s for s in sources("torch") if s.stem.endswith("_args")),
             ROOT / "csrc/torch/bindings_emulator.cpp",
         ]
     ]

@@ -16,6 +16,13 @@ namespace cnnkern {
 using torch::stable::Tensor;
 using IntList = std::vector<int64_t>;
 
+/// RuntimeError in Python.
+[[noreturn]] void fail(const std::string& message);
+
+inline void* read_pointer(const Tensor& tensor) {
+  return const_cast<void*>(tensor.const_data_ptr());
+}
+
 /// Throws RuntimeError in Python for an element type no kernel takes.
 DType dtype_of(const Tensor& tensor, const char* name);
 
@@ -32,34 +39,15 @@ Tensor in_layout(const Tensor& tensor, Layout layout);
 Tensor allocate(const IntList& sizes, const Tensor& like, Layout layout);
 Tensor allocate_indices(const IntList& sizes, const Tensor& like, Layout layout);
 
-/// Fills the geometry that the three convolution operators share from the lists of a call.
-struct ConvArguments {
-  const IntList& stride;
-  const IntList& padding;
-  const IntList& dilation;
-  int64_t groups;
-};
-ConvProblem forward_problem(const Tensor& input, const Tensor& weight,
-                            const std::optional<Tensor>& bias, const ConvArguments& arguments);
-ConvProblem input_grad_problem(const Tensor& grad_output, const Tensor& weight,
-                               const std::optional<Tensor>& bias, const IntList& input_size,
-                               const ConvArguments& arguments);
-ConvProblem weight_grad_problem(const Tensor& grad_output, const Tensor& input,
-                                const IntList& kernel_size, const ConvArguments& arguments);
-
-struct PoolArguments {
-  const IntList& kernel_size;
-  const IntList& stride;
-  const IntList& padding;
-  const IntList& dilation;
-  bool ceil_mode;
-};
-PoolProblem pool_forward_problem(const Tensor& input, const PoolArguments& arguments);
-PoolProblem pool_backward_problem(const Tensor& grad_output, const Tensor& indices,
-                                  const IntList& input_size, const PoolArguments& arguments);
-PoolProblem pool_gather_problem(const Tensor& input, const Tensor& indices);
-
 /// {n, c, spatial…} with only the spatial dimensions that the problem has.
 IntList tensor_sizes(int64_t n, int64_t c, const Extent3& spatial, int spatial_dims);
+
+/// One entry per spatial dimension, into the last axes of three.
+Extent3 extent(const IntList& list, size_t spatial_dims, const char* name, const char* op);
+Extent3 spatial_sizes(const Tensor& tensor);
+void check_rank(const Tensor& tensor, const char* name, const char* op);
+/// The same dtype, on the same device.
+void check_same(const Tensor& a, const char* a_name, const Tensor& b, const char* b_name,
+                const char* op);
 
 }  // namespace cnnkern

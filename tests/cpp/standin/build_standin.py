@@ -20,7 +20,7 @@ ROOT, ARCH = cpp_build.ROOT, 80
 SOURCES = (
     HERE / "backend.cpp",
     ROOT / "csrc/torch/bindings_cuda.cpp",
-    ROOT / "csrc/torch/tensor_args.cpp",
+    *sorted((ROOT / "csrc/torch").glob("*_args.cpp")),
 )
 
 

@@ -1,8 +1,4 @@
-"""Convolution and pooling with ``torch.nn.functional``'s signatures, on cnnkern's kernels.
-
-Where torch takes one padding per axis, these also take one per side: ``padding=((1, 2), (0, 1))``
-pads the top by 1, the bottom by 2, the left by 0, the right by 1, without a copy.
-"""
+"""Convolution and transposed convolution, 1-d to 3-d."""
 
 from __future__ import annotations
 
@@ -14,77 +10,25 @@ from torch import Tensor
 
 from cnnkern import _ops
 from cnnkern.backends import operators_for
+from cnnkern.functional._arguments import (
+    IntOrInts,
+    batched,
+    check_input,
+    check_range,
+    check_tensor,
+    expand,
+)
 
-IntOrInts = int | Sequence[int]
 Padding = str | int | Sequence[int] | Sequence[Sequence[int]]
-DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-
-__all__ = [
-    "conv1d",
-    "conv2d",
-    "conv3d",
-    "conv_transpose1d",
-    "conv_transpose2d",
-    "conv_transpose3d",
-    "max_pool1d",
-    "max_pool2d",
-    "max_pool3d",
-]
-
-
-def _check_tensor(op: str, name: str, position: int, value: Any) -> None:
-    if not isinstance(value, Tensor):
-        raise TypeError(
-            f"{op}(): argument '{name}' (position {position}) must be Tensor, "
-            f"not {type(value).__name__}"
-        )
-
-
-def _check_input(op: str, input: Any) -> None:
-    _check_tensor(op, "input", 1, input)
-    if input.dtype not in DTYPES:
-        raise RuntimeError(
-            f"{op}: input has dtype {str(input.dtype)[6:]}, but float32, float64, float16 or "
-            "bfloat16 is expected; convert it with .to()"
-        )
 
 
 def _check_convolution(op: str, input: Any, weight: Any, bias: Any, groups: Any) -> None:
-    _check_input(op, input)
-    _check_tensor(op, "weight", 2, weight)
+    check_input(op, input)
+    check_tensor(op, "weight", 2, weight)
     if bias is not None:
-        _check_tensor(op, "bias", 3, bias)
+        check_tensor(op, "bias", 3, bias)
     if isinstance(groups, bool) or not isinstance(groups, int | torch.SymInt):
         raise TypeError(f"{op}(): argument 'groups' must be int, not {type(groups).__name__}")
-
-
-def _check_range(op: str, name: str, values: Sequence[Any]) -> None:
-    if any(isinstance(value, int) and abs(value) >= 2**62 for value in values):
-        raise RuntimeError(f"{op}: integer overflow: {name} is {list(values)}; use smaller values")
-
-
-def _expand(op: str, name: str, value: Any, dims: int) -> tuple[int, ...]:
-    """One int per spatial dimension, from one int or a sequence of them."""
-    values = (value,) if isinstance(value, int | torch.SymInt) else value
-    if isinstance(values, str) or not isinstance(values, Sequence):
-        raise TypeError(
-            f"{op}(): argument '{name}' must be int or tuple of ints, not {type(value).__name__}"
-        )
-    for entry in values:
-        if isinstance(entry, bool) or not isinstance(entry, int | torch.SymInt):
-            raise TypeError(
-                f"{op}(): argument '{name}' must be tuple of ints, but found an element of type "
-                f"{type(entry).__name__}"
-            )
-    _check_range(op, name, values)
-    if len(values) == 1:
-        return tuple(values) * dims
-    if len(values) != dims:
-        raise RuntimeError(
-            f"{op}: expected {name} to be a single integer value or a list of {dims} values to "
-            f"match the dimensions of the input, but got {name}={list(values)}"
-        )
-    return tuple(values)
 
 
 def sides(
@@ -108,20 +52,8 @@ def sides(
                 f"{op}: padding per side is one (begin, end) pair for each of {dims} dimensions, "
                 f"but got {padding}"
             )
-        return tuple(side for pair in padding for side in _expand(op, "padding", pair, 2))
-    return tuple(side for side in _expand(op, "padding", padding, dims) for _ in range(2))
-
-
-def _batched(op: str, input: Tensor, dims: int) -> tuple[Tensor, bool]:
-    """The input with a batch dimension, and whether it had one."""
-    if input.dim() == dims + 2:
-        return input, True
-    if input.dim() == dims + 1:
-        return input.unsqueeze(0), False
-    raise RuntimeError(
-        f"{op}: Expected {dims + 1}D (unbatched) or {dims + 2}D (batched) input to {op}, but got "
-        f"input of size: {list(input.shape)}"
-    )
+        return tuple(side for pair in padding for side in expand(op, "padding", pair, 2))
+    return tuple(side for side in expand(op, "padding", padding, dims) for _ in range(2))
 
 
 def _convolution(
@@ -129,8 +61,8 @@ def _convolution(
     padding: Padding, dilation: IntOrInts, groups: int,
 ) -> Tensor:  # fmt: skip
     _check_convolution(op, input, weight, bias, groups)
-    input, has_batch = _batched(op, input, dims)
-    steps, spread = _expand(op, "stride", stride, dims), _expand(op, "dilation", dilation, dims)
+    input, has_batch = batched(op, input, dims)
+    steps, spread = expand(op, "stride", stride, dims), expand(op, "dilation", dilation, dims)
     begins_ends = sides(op, padding, dims, weight.shape[2:], steps, spread)
     ops = operators_for(input)
     output: Tensor = _ops.conv_forward(ops, input, weight, bias, steps, begins_ends, spread, groups)
@@ -188,10 +120,10 @@ def _transposed(
     padding: IntOrInts, output_padding: IntOrInts, groups: int, dilation: IntOrInts,
 ) -> Tensor:  # fmt: skip
     _check_convolution(op, input, weight, bias, groups)
-    input, has_batch = _batched(op, input, dims)
-    steps, spread = _expand(op, "stride", stride, dims), _expand(op, "dilation", dilation, dims)
-    pads = _expand(op, "padding", padding, dims)
-    extra = _expand(op, "output_padding", output_padding, dims)
+    input, has_batch = batched(op, input, dims)
+    steps, spread = expand(op, "stride", stride, dims), expand(op, "dilation", dilation, dims)
+    pads = expand(op, "padding", padding, dims)
+    extra = expand(op, "output_padding", output_padding, dims)
     if any(value < 0 for value in extra):
         raise RuntimeError(
             f"{op}: negative output_padding is not supported: output_padding is {list(extra)}"
@@ -205,7 +137,7 @@ def _transposed(
         (i - 1) * s - 2 * p + d * (k - 1) + e + 1
         for i, k, s, p, d, e in zip(input.shape[2:], weight.shape[2:], steps, pads, spread, extra)
     ]
-    _check_range(op, "the output's size", size)
+    check_range(op, "the output's size", size)
     if any(value <= 0 for value in size):
         raise RuntimeError(
             f"{op}: Given input size per channel: {list(input.shape[2:])}. Calculated output size "
@@ -286,72 +218,4 @@ def conv_transpose3d(
         output_padding,
         groups,
         dilation,
-    )
-
-
-def _max_pool(
-    op: str, dims: int, input: Tensor, kernel_size: IntOrInts, stride: IntOrInts | None,
-    padding: IntOrInts, dilation: IntOrInts, ceil_mode: bool, return_indices: bool,
-) -> Any:  # fmt: skip
-    _check_input(op, input)
-    input, has_batch = _batched(op, input, dims)
-    window = _expand(op, "kernel_size", kernel_size, dims)
-    no_stride = stride is None or (isinstance(stride, Sequence) and len(stride) == 0)
-    output, indices = _ops.max_pool_forward(
-        operators_for(input),
-        input,
-        window,
-        window if no_stride else _expand(op, "stride", stride, dims),
-        _expand(op, "padding", padding, dims),
-        _expand(op, "dilation", dilation, dims),
-        bool(ceil_mode),
-    )
-    if not has_batch:
-        output, indices = output.squeeze(0), indices.squeeze(0)
-    return (output, indices) if return_indices else output
-
-
-def max_pool1d(
-    input: Tensor, kernel_size: IntOrInts, stride: IntOrInts | None = None, padding: IntOrInts = 0,
-    dilation: IntOrInts = 1, ceil_mode: bool = False, return_indices: bool = False,
-) -> Any:  # fmt: skip
-    """:func:`torch.nn.functional.max_pool1d` on cnnkern's kernels.
-
-    input (N, C, W) or (C, W); returns (N, C, Q), with ``return_indices`` also the int64 positions.
-
-    >>> max_pool1d(torch.tensor([[[1.0, 3.0, 2.0, 4.0]]]), 2)
-    tensor([[[3., 4.]]])
-    """
-    return _max_pool(
-        "max_pool1d", 1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices
-    )
-
-
-def max_pool2d(
-    input: Tensor, kernel_size: IntOrInts, stride: IntOrInts | None = None, padding: IntOrInts = 0,
-    dilation: IntOrInts = 1, ceil_mode: bool = False, return_indices: bool = False,
-) -> Any:  # fmt: skip
-    """:func:`torch.nn.functional.max_pool2d` on cnnkern's kernels.
-
-    input (N, C, H, W) or (C, H, W); returns (N, C, P, Q), in channels_last if the input is; with
-    ``return_indices`` also the int64 positions of the maxima in their plane. NaN wins.
-
-    >>> max_pool2d(torch.arange(16.0).reshape(1, 1, 4, 4), 2).flatten()
-    tensor([ 5.,  7., 13., 15.])
-    """
-    return _max_pool(
-        "max_pool2d", 2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices
-    )
-
-
-def max_pool3d(
-    input: Tensor, kernel_size: IntOrInts, stride: IntOrInts | None = None, padding: IntOrInts = 0,
-    dilation: IntOrInts = 1, ceil_mode: bool = False, return_indices: bool = False,
-) -> Any:  # fmt: skip
-    """:func:`torch.nn.functional.max_pool3d` on cnnkern's kernels.
-
-    input (N, C, D, H, W) or (C, D, H, W); returns (N, C, Z, P, Q).
-    """
-    return _max_pool(
-        "max_pool3d", 3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices
     )

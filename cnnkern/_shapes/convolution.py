@@ -1,8 +1,4 @@
-"""Output sizes, and the checks that fake kernels make: the same sentences as the kernels'.
-
-Sizes may be symbolic; a 1-d, 2-d or 3-d problem has one, two or three entries per list, and two per
-axis (begin, end) in the padding.
-"""
+"""Sizes and checks of convolution and its two gradients."""
 
 from __future__ import annotations
 
@@ -10,16 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
-Ints = Sequence[int]
+from cnnkern._shapes import Ints, require
+
 _LONGEST, _LARGEST = 2**40, 2**62  # elements along one axis, elements of a tensor
-
-
-def _require(condition: Any, message: str) -> None:
-    if not condition:
-        raise RuntimeError(message)
 
 
 def _joined(values: Sequence[Any]) -> str:
@@ -29,26 +20,26 @@ def _joined(values: Sequence[Any]) -> str:
 def _windows(size: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints) -> list[int]:
     """O = (I + pads − footprint)/stride + 1 for each axis."""
     begin, end = padding[0::2], padding[1::2]
-    _require(
+    require(
         all(value >= 0 for value in padding),
         f"conv: negative padding is not supported: padding is {_joined(begin)}; "
         "crop the input instead",
     )
-    _require(
+    require(
         all(value > 0 for value in stride),
         f"conv: non-positive stride is not supported: stride is {_joined(stride)}; use 1 or more",
     )
-    _require(
+    require(
         all(value > 0 for value in dilation),
         f"conv: dilation should be greater than zero: dilation is {_joined(dilation)}; "
         "use 1 for a dense filter",
     )
-    _require(
+    require(
         all(value > 0 for value in kernel),
         "conv: weight should have at least one element along each spatial dimension: kernel is "
         f"{_joined(kernel)}",
     )
-    _require(
+    require(
         all(
             value < _LONGEST
             for values in (size, kernel, stride, padding, dilation)
@@ -58,7 +49,7 @@ def _windows(size: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: In
     )
     padded = [i + b + e for i, b, e in zip(size, begin, end)]
     footprint = [(k - 1) * d + 1 for k, d in zip(kernel, dilation)]
-    _require(
+    require(
         all(p >= f for p, f in zip(padded, footprint)),
         f"conv: Calculated padded input size per channel: ({_joined(padded)}). Kernel size: "
         f"({_joined(footprint)}). Kernel size can't be greater than actual input size; pad the "
@@ -68,12 +59,12 @@ def _windows(size: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: In
 
 
 def _check_types(x: Tensor, x_name: str, other: Tensor, name: str) -> None:
-    _require(
+    require(
         x.dtype == other.dtype,
         f"conv: Input type ({str(x.dtype)[6:]}) and {name} type ({str(other.dtype)[6:]}) should be "
         "the same; convert one of them",
     )
-    _require(
+    require(
         x.device == other.device,
         f"conv: Expected all tensors to be on the same device, but {x_name} and {name} are on "
         "different ones; move one of them",
@@ -83,7 +74,7 @@ def _check_types(x: Tensor, x_name: str, other: Tensor, name: str) -> None:
 def _check_volume(*sizes: int) -> None:
     """Symbolic sizes are those of tensors that exist."""
     if all(isinstance(size, int) for size in sizes):
-        _require(
+        require(
             math.prod(sizes) < _LARGEST,
             "conv: integer overflow: a tensor of this convolution would have 2^62 elements or "
             "more; use smaller sizes or less padding",
@@ -94,7 +85,7 @@ def _check_bias(x: Tensor, w: Tensor, bias: Tensor | None, channels: int) -> Non
     if bias is None:
         return
     _check_types(x, "input", bias, "bias")
-    _require(
+    require(
         bias.dim() == 1 and bias.shape[0] == channels,
         f"conv: Given weight of size {list(w.shape)}, expected bias to be 1-dimensional with "
         f"{channels} elements, but got bias of size {list(bias.shape)} instead",
@@ -102,13 +93,13 @@ def _check_bias(x: Tensor, w: Tensor, bias: Tensor | None, channels: int) -> Non
 
 
 def _check_weight(x: Tensor, w: Tensor, groups: int) -> None:
-    _require(
+    require(
         w.dim() == x.dim(),
         f"conv: expected weight of {x.dim()} dimensions to match input of size {list(x.shape)}, "
         f"but got weight of size {list(w.shape)}",
     )
     _check_types(x, "input", w, "weight")
-    _require(
+    require(
         groups > 0,
         f"conv: non-positive groups is not supported: groups is {groups}; use 1 or more",
     )
@@ -125,14 +116,14 @@ def conv_output(
 ) -> list[int]:
     """Z, P, Q of a convolution (those that it has)."""
     _check_weight(x, w, groups)
-    _require(
+    require(
         x.shape[1] == w.shape[1] * groups,
         f"conv: Given groups={groups}, weight of size {list(w.shape)}, expected input"
         f"{list(x.shape)} to have {w.shape[1] * groups} channels, but got {x.shape[1]} channels "
         "instead",
     )
     wanted = "at least" if w.shape[0] < groups else "divisible by"
-    _require(
+    require(
         w.shape[0] >= groups and w.shape[0] % groups == 0,
         f"conv: Given groups={groups}, expected weight to be {wanted} {groups} at dimension 0, "
         f"but got weight of size {list(w.shape)} instead",
@@ -145,7 +136,7 @@ def conv_output(
 
 def _check_grad(dy: Tensor, channels: int, n: int, output: Ints) -> None:
     fits = all(given <= size for given, size in zip(dy.shape[2:], output))
-    _require(
+    require(
         fits and dy.shape[0] == n and dy.shape[1] == channels,
         f"conv: expected grad_output of size {[n, channels, *output]}, but got {list(dy.shape)}",
     )
@@ -163,7 +154,7 @@ def check_input_grad(
 ) -> None:
     """Raises RuntimeError unless dy is the gradient of an output that input size and w make."""
     _check_weight(dy, w, groups)
-    _require(
+    require(
         dy.shape[1] == w.shape[0],
         f"conv: Given transposed=1, weight of size {list(w.shape)}, expected input{list(dy.shape)} "
         f"to have {w.shape[0]} channels, but got {dy.shape[1]} channels instead",
@@ -180,36 +171,3 @@ def check_weight_grad(
     """Raises RuntimeError unless dy is the gradient of an output that x and a filter make."""
     _check_types(x, "input", dy, "grad_output")
     _check_grad(dy, dy.shape[1], x.shape[0], _windows(x.shape[2:], size, stride, padding, dilation))
-
-
-def pool_output(
-    x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil_mode: bool
-) -> list[int]:
-    """Z, P, Q of a pooling (those that it has), as torch.nn.MaxPool2d documents them."""
-    _require(
-        all(value != 0 for value in x.shape[1:]),
-        "max_pool: expected a tensor with optional 0 dim batch size for input, but got:"
-        f"{list(x.shape)}; channels and sizes must not be 0",
-    )
-    output = []
-    for i, k, s, p, d in zip(x.shape[2:], kernel, stride, padding, dilation):
-        _require(k > 0, f"max_pool: kernel size should be greater than zero, but got {k}")
-        _require(s > 0, f"max_pool: stride should not be zero or negative, but got {s}")
-        _require(d > 0, f"max_pool: dilation should be greater than zero, but got {d}")
-        _require(p >= 0, f"max_pool: pad must be non-negative, but got pad: {p}")
-        footprint = (k - 1) * d + 1
-        _require(
-            p <= footprint // 2,
-            "max_pool: pad should be at most half of effective kernel size, but got "
-            f"pad={p}, kernel_size={k} and dilation={d}",
-        )
-        size: Any = (i + 2 * p - footprint + (s - 1 if ceil_mode else 0)) // s + 1
-        if ceil_mode:
-            size = torch.sym_min(size, (i + p - 1) // s + 1)
-        _require(
-            size >= 1,
-            f"max_pool: Output size is too small: input has {i} elements along an axis, the window "
-            f"covers {footprint}; pad it or use a smaller window",
-        )
-        output.append(size)
-    return output

@@ -1,8 +1,4 @@
-"""torch.nn's convolution and pooling layers on cnnkern's kernels.
-
-Each class is a subclass of torch's with the same constructor, parameters, ``state_dict`` and repr;
-only the computation differs.
-"""
+"""torch.nn's convolution layers."""
 
 from __future__ import annotations
 
@@ -12,18 +8,6 @@ import torch
 from torch import Tensor
 
 from cnnkern import functional
-
-__all__ = [
-    "Conv1d",
-    "Conv2d",
-    "Conv3d",
-    "ConvTranspose1d",
-    "ConvTranspose2d",
-    "ConvTranspose3d",
-    "MaxPool1d",
-    "MaxPool2d",
-    "MaxPool3d",
-]
 
 
 def _conv_forward(layer: Any, conv: Any, input: Tensor, weight: Tensor, bias: Any) -> Tensor:
@@ -97,31 +81,3 @@ class ConvTranspose3d(torch.nn.ConvTranspose3d):
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         return _transposed_forward(self, functional.conv_transpose3d, input, output_size, 3)
-
-
-def _pool_forward(layer: Any, pool: Any, input: Tensor) -> Any:
-    return pool(
-        input, layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.ceil_mode,
-        layer.return_indices,
-    )  # fmt: skip
-
-
-class MaxPool1d(torch.nn.MaxPool1d):
-    """:class:`torch.nn.MaxPool1d` on cnnkern's kernels: (N, C, W) to (N, C, Q)."""
-
-    def forward(self, input: Tensor) -> Any:
-        return _pool_forward(self, functional.max_pool1d, input)
-
-
-class MaxPool2d(torch.nn.MaxPool2d):
-    """:class:`torch.nn.MaxPool2d` on cnnkern's kernels: (N, C, H, W) to (N, C, P, Q)."""
-
-    def forward(self, input: Tensor) -> Any:
-        return _pool_forward(self, functional.max_pool2d, input)
-
-
-class MaxPool3d(torch.nn.MaxPool3d):
-    """:class:`torch.nn.MaxPool3d` on cnnkern's kernels: (N, C, D, H, W) to (N, C, Z, P, Q)."""
-
-    def forward(self, input: Tensor) -> Any:
-        return _pool_forward(self, functional.max_pool3d, input)

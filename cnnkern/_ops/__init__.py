@@ -1,0 +1,34 @@
+"""The operators as PyTorch citizens: fake kernels, autograd, vmap and autocast rules.
+
+Convolution, its input gradient and its weight gradient are each other's derivatives, so three
+operators give derivatives of every order. In eager mode each module's wrappers, at its end, go
+through an ``autograd.Function`` (``torch.func`` composes with it); while compiling they call the
+registered operator itself (Dynamo traces it). Both follow the same rule, one class per operator;
+``_library.py`` turns rules into functions and registrations.
+
+A rule is ``fake``, ``setup`` (what to save), ``backward``, ``jvp`` and ``vmap``. Gradients and
+tangents belong to the operator's tensors, in order; a tangent is None where nothing varies.
+
+``ops`` is an operator namespace: ``torch.ops.cnnkern``, or the emulator's.
+"""
+
+from __future__ import annotations
+
+from cnnkern import _C as _C  # loading it defines the operators
+from cnnkern import _library
+from cnnkern._ops import convolution, max_pooling
+from cnnkern._ops.convolution import conv_bias_grad as conv_bias_grad
+from cnnkern._ops.convolution import conv_forward as conv_forward
+from cnnkern._ops.convolution import conv_input_grad as conv_input_grad
+from cnnkern._ops.convolution import conv_weight_grad as conv_weight_grad
+from cnnkern._ops.max_pooling import max_pool_backward as max_pool_backward
+from cnnkern._ops.max_pooling import max_pool_forward as max_pool_forward
+from cnnkern._ops.max_pooling import max_pool_gather as max_pool_gather
+
+RULES = (*convolution.RULES, *max_pooling.RULES)
+_library.register("cnnkern", RULES)
+
+
+def register_emulator() -> None:
+    """Gives the emulator's operators (its library must be loaded) the same rules, once."""
+    _library.register("cnnkern_emulator", RULES)

@@ -1,0 +1,114 @@
+"""Max pooling with indices, its backward, and the backward's derivative."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cnnkern import _library
+from cnnkern._ops._common import Dims, Ints, empty, into_batch
+from cnnkern._shapes import max_pooling as _shapes
+
+
+class _MaxPoolForward:
+    name, tensors = "max_pool_forward", 1
+
+    @staticmethod
+    def fake(x: Tensor, *p: Any) -> tuple[Tensor, Tensor]:
+        size = (*x.shape[:2], *_shapes.pool_output(x, *p))
+        return empty(x, size, x), empty(x, size, x, dtype=torch.int64)
+
+    @staticmethod
+    def setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        x, *ctx.p = inputs
+        ctx.size = x.shape[2:]
+        ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)  # else zeros for the indices' gradient are made each time
+        ctx.save_for_backward(output[1])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+        if grad is None:
+            return (None,)
+        (indices,) = ctx.saved_tensors
+        return (max_pool_backward(ctx.ops, grad, indices, ctx.size, *ctx.p),)
+
+    @staticmethod
+    def jvp(ctx: Any, dx: Tensor) -> tuple[Tensor, None]:
+        (indices,) = ctx.saved_tensors
+        return max_pool_gather(ctx.ops, dx, indices, *ctx.p), None
+
+    @staticmethod
+    def vmap(ops: Any, size: int, dims: Dims, args: Sequence[Any]) -> tuple[Any, Any]:
+        x, *p = args
+        out, indices = max_pool_forward(ops, into_batch(x, dims[0], size), *p)
+        return (out.unflatten(0, (size, -1)), indices.unflatten(0, (size, -1))), (0, 0)
+
+
+class _MaxPoolBackward:
+    name, tensors = "max_pool_backward", 2
+
+    @staticmethod
+    def fake(dy: Tensor, indices: Tensor, size: Ints, *p: Any) -> Tensor:
+        return empty(dy, (*dy.shape[:2], *size), dy, indices)
+
+    @staticmethod
+    def setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, indices, ctx.size, *ctx.p = inputs
+        ctx.save_for_backward(indices)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (indices,) = ctx.saved_tensors
+        return (max_pool_gather(ctx.ops, grad, indices, *ctx.p), None)
+
+    @staticmethod
+    def jvp(ctx: Any, ddy: Tensor, _: None) -> Tensor:
+        (indices,) = ctx.saved_tensors
+        return max_pool_backward(ctx.ops, ddy, indices, ctx.size, *ctx.p)
+
+    @staticmethod
+    def vmap(ops: Any, size: int, dims: Dims, args: Sequence[Any]) -> tuple[Tensor, int]:
+        dy, indices, *p = args
+        dy, indices = into_batch(dy, dims[0], size), into_batch(indices, dims[1], size)
+        return max_pool_backward(ops, dy, indices, *p).unflatten(0, (size, -1)), 0
+
+
+class _MaxPoolGather:
+    name, tensors = "max_pool_gather", 2
+
+    @staticmethod
+    def fake(x: Tensor, indices: Tensor, *p: Any) -> Tensor:
+        return empty(x, indices.shape, x, indices)
+
+    @staticmethod
+    def setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, indices, *ctx.p = inputs
+        ctx.size = x.shape[2:]
+        ctx.save_for_backward(indices)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (indices,) = ctx.saved_tensors
+        return (max_pool_backward(ctx.ops, grad, indices, ctx.size, *ctx.p), None)
+
+    @staticmethod
+    def jvp(ctx: Any, dx: Tensor, _: None) -> Tensor:
+        (indices,) = ctx.saved_tensors
+        return max_pool_gather(ctx.ops, dx, indices, *ctx.p)
+
+    @staticmethod
+    def vmap(ops: Any, size: int, dims: Dims, args: Sequence[Any]) -> tuple[Tensor, int]:
+        x, indices, *p = args
+        x, indices = into_batch(x, dims[0], size), into_batch(indices, dims[1], size)
+        return max_pool_gather(ops, x, indices, *p).unflatten(0, (size, -1)), 0
+
+
+max_pool_forward: Callable[..., tuple[Tensor, Tensor]] = _library.wrap(_MaxPoolForward)
+max_pool_backward: Callable[..., Tensor] = _library.wrap(_MaxPoolBackward)
+max_pool_gather: Callable[..., Tensor] = _library.wrap(_MaxPoolGather)
+
+RULES: tuple[Any, ...] = (_MaxPoolForward, _MaxPoolBackward, _MaxPoolGather)

@@ -1,0 +1,70 @@
+"""What the functions share: checks of arguments, one value per spatial dimension, batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+IntOrInts = int | Sequence[int]
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+def check_tensor(op: str, name: str, position: int, value: Any) -> None:
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"{op}(): argument '{name}' (position {position}) must be Tensor, "
+            f"not {type(value).__name__}"
+        )
+
+
+def check_input(op: str, input: Any) -> None:
+    check_tensor(op, "input", 1, input)
+    if input.dtype not in DTYPES:
+        raise RuntimeError(
+            f"{op}: input has dtype {str(input.dtype)[6:]}, but float32, float64, float16 or "
+            "bfloat16 is expected; convert it with .to()"
+        )
+
+
+def check_range(op: str, name: str, values: Sequence[Any]) -> None:
+    if any(isinstance(value, int) and abs(value) >= 2**62 for value in values):
+        raise RuntimeError(f"{op}: integer overflow: {name} is {list(values)}; use smaller values")
+
+
+def expand(op: str, name: str, value: Any, dims: int) -> tuple[int, ...]:
+    """One int per spatial dimension, from one int or a sequence of them."""
+    values = (value,) if isinstance(value, int | torch.SymInt) else value
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise TypeError(
+            f"{op}(): argument '{name}' must be int or tuple of ints, not {type(value).__name__}"
+        )
+    for entry in values:
+        if isinstance(entry, bool) or not isinstance(entry, int | torch.SymInt):
+            raise TypeError(
+                f"{op}(): argument '{name}' must be tuple of ints, but found an element of type "
+                f"{type(entry).__name__}"
+            )
+    check_range(op, name, values)
+    if len(values) == 1:
+        return tuple(values) * dims
+    if len(values) != dims:
+        raise RuntimeError(
+            f"{op}: expected {name} to be a single integer value or a list of {dims} values to "
+            f"match the dimensions of the input, but got {name}={list(values)}"
+        )
+    return tuple(values)
+
+
+def batched(op: str, input: Tensor, dims: int) -> tuple[Tensor, bool]:
+    """The input with a batch dimension, and whether it had one."""
+    if input.dim() == dims + 2:
+        return input, True
+    if input.dim() == dims + 1:
+        return input.unsqueeze(0), False
+    raise RuntimeError(
+        f"{op}: Expected {dims + 1}D (unbatched) or {dims + 2}D (batched) input to {op}, but got "
+        f"input of size: {list(input.shape)}"
+    )

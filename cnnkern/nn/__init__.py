@@ -1,0 +1,27 @@
+"""torch.nn's convolution and pooling layers on cnnkern's kernels.
+
+Each class is a subclass of torch's with the same constructor, parameters, ``state_dict`` and repr;
+only the computation differs.
+"""
+
+from cnnkern.nn.convolution import Conv1d as Conv1d
+from cnnkern.nn.convolution import Conv2d as Conv2d
+from cnnkern.nn.convolution import Conv3d as Conv3d
+from cnnkern.nn.convolution import ConvTranspose1d as ConvTranspose1d
+from cnnkern.nn.convolution import ConvTranspose2d as ConvTranspose2d
+from cnnkern.nn.convolution import ConvTranspose3d as ConvTranspose3d
+from cnnkern.nn.max_pooling import MaxPool1d as MaxPool1d
+from cnnkern.nn.max_pooling import MaxPool2d as MaxPool2d
+from cnnkern.nn.max_pooling import MaxPool3d as MaxPool3d
+
+__all__ = [
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
+    "MaxPool1d",
+    "MaxPool2d",
+    "MaxPool3d",
+]
