@@ -33,13 +33,13 @@ def autocast(tensors: Sequence[Any]) -> list[Any]:
 
 def needs_function(tensors: Sequence[Any]) -> bool:
     """Whether a derivative or a transform of torch.func may be asked of this call."""
-    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
-        return True
     if torch.is_grad_enabled():
         for tensor in tensors:
             if tensor is not None and tensor.requires_grad:
                 return True
-    return False
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def wrap(rule: Any) -> Callable[..., Any]:

@@ -128,6 +128,7 @@ def samples():
         pool = ([3, 2], [2, 2], [1, 0], [1, 2], True)
         y, at = torch.ops.cnnkern.max_pool_forward(x, *pool)
         yield "max_pool_forward", (x, *pool)
+        yield "max_pool_values", (x, *pool)
         yield "max_pool_backward", (y, at, [7, 6], *pool)
         yield "max_pool_gather", (x, at, *pool)
     yield "conv_forward", (torch.randn(2, 3, 9), torch.randn(4, 3, 3), None, [1], [1, 0], [1], 1)

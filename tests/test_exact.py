@@ -57,6 +57,17 @@ def test_bias_grad(device, shape, layout, dtype):
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("sm_80", marks=needs_emulator)])
 @pytest.mark.parametrize("dtype", problems.DTYPES.values(), ids=str)
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+def test_max_pool_values(device, dtype, layout):
+    problem = Problem.parse(f"n2c3h9w8r3s3u2p1 maxpool {layout}")
+    x = problem.tensor(cases.integers(problem.input_shape, "x")).to(dtype)
+    window = (problem.kernel, problem.stride, problem.padding[::2], problem.dilation, False)
+    found = _ops.max_pool_values(Case("", device, "").operators(), x, *window)
+    testing.assert_equal(found, cases.expected(problem, [x.double()]))
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("sm_80", marks=needs_emulator)])
+@pytest.mark.parametrize("dtype", problems.DTYPES.values(), ids=str)
 def test_max_pool_gather(device, dtype):
     problem = Problem.parse("n2c3h9w8r3s3u2p1 maxpool")
     x, at = cases.integers(problem.input_shape, "x").to(dtype), cases.pool_indices(problem)

@@ -24,6 +24,7 @@ from cnnkern._ops.convolution import conv_weight_grad as conv_weight_grad
 from cnnkern._ops.max_pooling import max_pool_backward as max_pool_backward
 from cnnkern._ops.max_pooling import max_pool_forward as max_pool_forward
 from cnnkern._ops.max_pooling import max_pool_gather as max_pool_gather
+from cnnkern._ops.max_pooling import max_pool_values as max_pool_values
 
 RULES = (*convolution.RULES, *max_pooling.RULES)
 _library.register("cnnkern", RULES)

@@ -48,6 +48,38 @@ class _MaxPoolForward:
         return (out.unflatten(0, (size, -1)), indices.unflatten(0, (size, -1))), (0, 0)
 
 
+class _MaxPoolValues:
+    """Without indices; whoever differentiates it after all pays for them then."""
+
+    name, tensors = "max_pool_values", 1
+
+    @staticmethod
+    def fake(x: Tensor, *p: Any) -> Tensor:
+        return empty(x, (*x.shape[:2], *_shapes.pool_output(x, *p)), x)
+
+    @staticmethod
+    def setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, *ctx.p = inputs
+        ctx.save_for_backward(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (x,) = ctx.saved_tensors
+        _, indices = max_pool_forward(ctx.ops, x, *ctx.p)
+        return (max_pool_backward(ctx.ops, grad, indices, x.shape[2:], *ctx.p),)
+
+    @staticmethod
+    def jvp(ctx: Any, dx: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        _, indices = max_pool_forward(ctx.ops, x, *ctx.p)
+        return max_pool_gather(ctx.ops, dx, indices, *ctx.p)
+
+    @staticmethod
+    def vmap(ops: Any, size: int, dims: Dims, args: Sequence[Any]) -> tuple[Tensor, int]:
+        x, *p = args
+        return max_pool_values(ops, into_batch(x, dims[0], size), *p).unflatten(0, (size, -1)), 0
+
+
 class _MaxPoolBackward:
     name, tensors = "max_pool_backward", 2
 
@@ -108,7 +140,13 @@ class _MaxPoolGather:
 
 
 max_pool_forward: Callable[..., tuple[Tensor, Tensor]] = _library.wrap(_MaxPoolForward)
+max_pool_values: Callable[..., Tensor] = _library.wrap(_MaxPoolValues)
 max_pool_backward: Callable[..., Tensor] = _library.wrap(_MaxPoolBackward)
 max_pool_gather: Callable[..., Tensor] = _library.wrap(_MaxPoolGather)
 
-RULES: tuple[Any, ...] = (_MaxPoolForward, _MaxPoolBackward, _MaxPoolGather)
+RULES: tuple[Any, ...] = (
+    _MaxPoolForward,
+    _MaxPoolValues,
+    _MaxPoolBackward,
+    _MaxPoolGather,
+)

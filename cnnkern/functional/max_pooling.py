@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from cnnkern import _ops
+from cnnkern._library import needs_function
 from cnnkern.backends import operators_for
 from cnnkern.functional._arguments import IntOrInts, batched, check_input, expand
 
@@ -20,7 +21,7 @@ def _max_pool(
     input, has_batch = batched(op, input, dims)
     window = expand(op, "kernel_size", kernel_size, dims)
     no_stride = stride is None or (isinstance(stride, Sequence) and len(stride) == 0)
-    output, indices = _ops.max_pool_forward(
+    arguments = (
         operators_for(input),
         input,
         window,
@@ -29,9 +30,14 @@ def _max_pool(
         expand(op, "dilation", dilation, dims),
         bool(ceil_mode),
     )
-    if not has_batch:
-        output, indices = output.squeeze(0), indices.squeeze(0)
-    return (output, indices) if return_indices else output
+    if return_indices:
+        output, indices = _ops.max_pool_forward(*arguments)
+        return (output, indices) if has_batch else (output.squeeze(0), indices.squeeze(0))
+    if needs_function((input,)):
+        output, _ = _ops.max_pool_forward(*arguments)
+    else:
+        output = _ops.max_pool_values(*arguments)
+    return output if has_batch else output.squeeze(0)
 
 
 def max_pool1d(

@@ -28,6 +28,19 @@ std::tuple<Tensor, Tensor> max_pool_forward(const Tensor& input, const IntList& 
 }
 
 template <class Backend>
+Tensor max_pool_values(const Tensor& input, const IntList& kernel_size, const IntList& stride,
+                       const IntList& padding, const IntList& dilation, bool ceil_mode) {
+  const PoolProblem problem =
+      pool_forward_problem(input, {kernel_size, stride, padding, dilation, ceil_mode});
+  const Tensor x = in_layout(input, problem.layout);
+  Tensor y = allocate(tensor_sizes(problem.n, problem.c, problem.output, problem.spatial_dims),
+                      input, problem.layout);
+  if (problem.output_elements() > 0)
+    Backend::pool(problem, {read_pointer(x), y.mutable_data_ptr()}, input);
+  return y;
+}
+
+template <class Backend>
 Tensor max_pool_backward(const Tensor& grad_output, const Tensor& indices,
                          const IntList& input_size, const IntList& kernel_size,
                          const IntList& stride, const IntList& padding, const IntList& dilation,
@@ -61,6 +74,7 @@ Tensor max_pool_gather(const Tensor& input, const Tensor& indices, const IntList
 template <class Backend>
 void register_max_pool_operators(torch::stable::detail::StableLibrary& m) {
   m.impl("max_pool_forward", TORCH_BOX(&max_pool_forward<Backend>));
+  m.impl("max_pool_values", TORCH_BOX(&max_pool_values<Backend>));
   m.impl("max_pool_backward", TORCH_BOX(&max_pool_backward<Backend>));
   m.impl("max_pool_gather", TORCH_BOX(&max_pool_gather<Backend>));
 }

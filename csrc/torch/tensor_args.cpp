@@ -1,5 +1,6 @@
 #include "torch/tensor_args.h"
 
+#include <algorithm>
 #include <stdexcept>
 
 namespace cnnkern {
@@ -32,6 +33,43 @@ bool is_channels_last(const Tensor& tensor) {
   return true;
 }
 
+// The strides that torch gives a new tensor of this layout.
+IntList dense_strides(const IntList& sizes, Layout layout) {
+  IntList strides(sizes.size(), 1);
+  if (layout == Layout::nchw) {
+    for (size_t axis = sizes.size() - 1; axis > 0; --axis)
+      strides[axis - 1] = strides[axis] * std::max<int64_t>(sizes[axis], 1);
+    return strides;
+  }
+  int64_t stride = sizes[1];
+  for (size_t axis = sizes.size() - 1; axis > 1; --axis) {
+    strides[axis] = stride;
+    stride *= sizes[axis];
+  }
+  strides[0] = stride;
+  return strides;
+}
+
+bool is_dense(const Tensor& tensor, Layout layout) {
+  const auto given = tensor.sizes(), strides = tensor.strides();
+  const IntList sizes(given.begin(), given.end()), wanted = dense_strides(sizes, layout);
+  for (size_t axis = 0; axis < sizes.size(); ++axis)
+    if (sizes[axis] != 1 && strides[axis] != wanted[axis]) return false;
+  return true;
+}
+
+// Not torch::stable::empty, which looks its operator up by name in every call.
+Tensor allocate_as(const IntList& sizes, const Tensor& like, Layout layout, int32_t dtype) {
+  const IntList strides = dense_strides(sizes, layout);
+  int32_t device = 0;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device));
+  AtenTensorHandle result = nullptr;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()), sizes.data(),
+                                                  strides.data(), dtype, device,
+                                                  like.get_device_index(), &result));
+  return Tensor(result);
+}
+
 }  // namespace
 
 void fail(const std::string& message) { throw std::runtime_error(message); }
@@ -61,17 +99,19 @@ Layout common_layout(const Tensor& a, const Tensor& b) {
 }
 
 Tensor in_layout(const Tensor& tensor, Layout layout) {
+  // torch's contiguous() returns such a tensor itself too, but only after a trip to its dispatcher.
+  if (is_dense(tensor, layout)) return tensor;
   return torch::stable::contiguous(tensor, memory_format(tensor.dim(), layout));
 }
 
 Tensor allocate(const IntList& sizes, const Tensor& like, Layout layout) {
-  return torch::stable::empty(sizes, like.scalar_type(), std::nullopt, like.device(), std::nullopt,
-                              memory_format(static_cast<int64_t>(sizes.size()), layout));
+  int32_t dtype = 0;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &dtype));
+  return allocate_as(sizes, like, layout, dtype);
 }
 
 Tensor allocate_indices(const IntList& sizes, const Tensor& like, Layout layout) {
-  return torch::stable::empty(sizes, ScalarType::Long, std::nullopt, like.device(), std::nullopt,
-                              memory_format(static_cast<int64_t>(sizes.size()), layout));
+  return allocate_as(sizes, like, layout, aoti_torch_dtype_int64());
 }
 
 IntList tensor_sizes(int64_t n, int64_t c, const Extent3& spatial, int spatial_dims) {
