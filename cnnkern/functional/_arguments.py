@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 IntOrInts = int | Sequence[int]
-DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def check_tensor(op: str, name: str, position: int, value: Any) -> None:
@@ -20,12 +21,13 @@ def check_tensor(op: str, name: str, position: int, value: Any) -> None:
         )
 
 
-def check_input(op: str, input: Any) -> None:
+def check_input(op: str, input: Any, dtypes: Sequence[torch.dtype] = FLOATS + INTEGERS) -> None:
     check_tensor(op, "input", 1, input)
-    if input.dtype not in DTYPES:
+    if input.dtype not in dtypes:
+        *names, last = [str(dtype)[6:] for dtype in dtypes]
         raise RuntimeError(
-            f"{op}: input has dtype {str(input.dtype)[6:]}, but float32, float64, float16 or "
-            "bfloat16 is expected; convert it with .to()"
+            f"{op}: input has dtype {str(input.dtype)[6:]}, but {', '.join(names)} or {last} is "
+            "expected; convert it with .to()"
         )
 
 
