@@ -10,6 +10,7 @@ from torch import Tensor
 
 IntOrInts = int | Sequence[int]
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+COMPLEX = (torch.complex32, torch.complex64, torch.complex128)
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
