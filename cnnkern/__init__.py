@@ -21,6 +21,12 @@ from cnnkern.nn import Conv3d as Conv3d
 from cnnkern.nn import ConvTranspose1d as ConvTranspose1d
 from cnnkern.nn import ConvTranspose2d as ConvTranspose2d
 from cnnkern.nn import ConvTranspose3d as ConvTranspose3d
+from cnnkern.nn import LazyConv1d as LazyConv1d
+from cnnkern.nn import LazyConv2d as LazyConv2d
+from cnnkern.nn import LazyConv3d as LazyConv3d
+from cnnkern.nn import LazyConvTranspose1d as LazyConvTranspose1d
+from cnnkern.nn import LazyConvTranspose2d as LazyConvTranspose2d
+from cnnkern.nn import LazyConvTranspose3d as LazyConvTranspose3d
 from cnnkern.nn import MaxPool1d as MaxPool1d
 from cnnkern.nn import MaxPool2d as MaxPool2d
 from cnnkern.nn import MaxPool3d as MaxPool3d

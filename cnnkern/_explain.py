@@ -16,11 +16,13 @@ from cnnkern.version import __version__
 if TYPE_CHECKING:
     from cnnkern._profile import Profile
 
+_WRAPS = "(sums wrap around)"
 _PRECISION = {
     "float32": "float32 (exact products, fp32 sums); allow_tf32 has no effect: no kernel uses tf32",
     "float64": "float64",
     "float16": "float16 in and out (exact products, fp32 sums)",
     "bfloat16": "bfloat16 in and out (exact products, fp32 sums)",
+    **{name: f"{name} {_WRAPS}" for name in ("uint8", "int8", "int16", "int32", "int64")},
 }
 
 

@@ -77,7 +77,7 @@ class enabled(TorchFunctionMode):
     Serves ``conv1d/2d/3d``, ``conv_transpose1d/2d/3d``, ``max_pool1d/2d/3d`` and
     ``max_pool1d/2d/3d_with_indices`` of ``torch`` and ``torch.nn.functional``, and
     ``torch.convolution``. Everything else is untouched. There is no silent way back to torch: what
-    cnnkern does not take (complex or integer tensors, say) raises.
+    cnnkern does not take (bool tensors, say, and integers on a GPU) raises, as torch does.
 
     >>> x, w = torch.ones(1, 1, 3, 3), torch.ones(1, 1, 3, 3)
     >>> with enabled():
@@ -99,18 +99,20 @@ def convert(model: Model, inplace: bool = False) -> Model:
     """The model with its convolution and max-pooling layers on cnnkern's kernels.
 
     Args:
-        model: any module; it may itself be such a layer. Lazy layers need one batch beforehand.
+        model: any module; it may itself be such a layer, or a lazy one.
         inplace: changes the model itself; else a deep copy is changed and returned.
 
     Raises:
-        ValueError: a lazy layer has no shapes yet; the message names it.
+        ValueError: a lazy layer of a class of the user's own has no shapes yet; the message names
+            it. (torch's would lose that class with the first batch.)
 
     >>> net = torch.nn.Sequential(torch.nn.Conv2d(1, 6, 5), torch.nn.ReLU(), torch.nn.MaxPool2d(2))
     >>> type(convert(net)[0])
     <class 'cnnkern.nn.convolution.Conv2d'>
     """
     for name, module in model.named_modules():
-        if isinstance(module, LazyModuleMixin) and isinstance(module, tuple(OURS)):
+        lazy = isinstance(module, LazyModuleMixin) and isinstance(module, tuple(OURS))
+        if lazy and type(module) not in OURS and type(module) not in TORCHS:
             raise ValueError(
                 f"convert: layer {name!r} is a {type(module).__name__} without shapes; "
                 "run one batch through the model first"

@@ -23,12 +23,22 @@ DTYPES = {
     "float64": torch.float64,
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
+    "uint8": torch.uint8,
+    "int8": torch.int8,
+    "int16": torch.int16,
+    "int32": torch.int32,
+    "int64": torch.int64,
 }
 _OPTIONS = {
     torch.float32: "",
     torch.float64: " f64",
     torch.float16: " f16",
     torch.bfloat16: " bf16",
+    torch.uint8: " u8",
+    torch.int8: " i8",
+    torch.int16: " i16",
+    torch.int32: " i32",
+    torch.int64: " i64",
 }
 
 
@@ -195,6 +205,11 @@ def of_layer(layer: torch.nn.Module, input: Tensor, direction: str = "fprop") ->
         raise RuntimeError(f"{kind}: expected {dims + 1}D or {dims + 2}D input, got {input.dim()}D")
     stride, dilation = _tuple(module.stride, dims), _tuple(module.dilation, dims)
     kernel = _tuple(module.kernel_size, dims)
+    if x.dtype not in _OPTIONS:
+        raise TypeError(
+            f"{kind}: a problem of dtype {str(x.dtype)[6:]} has no string; a complex convolution "
+            "runs as real ones: ask for the layer and input in their real dtype"
+        )
     options = _OPTIONS[x.dtype]
     if x.dim() > 3 and not x.is_contiguous() and _is_channels_last(x):
         options += " nhwc"

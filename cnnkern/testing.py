@@ -99,12 +99,18 @@ def assert_close_to_float64(
     Args:
         actual: our result, in the dtype under test.
         baseline: PyTorch's result in the same dtype.
-        exact: the float64 result (tensor or array).
+        exact: the float64 result (tensor or array); of complex tensors the complex128 one, whose
+            real and imaginary parts are compared.
         ulps: the floor, in units of the dtype's rounding at the result's largest magnitude.
         label: printed on failure; the problem string repeats the case.
     """
+    assert actual.dtype == baseline.dtype, label
+    if actual.is_complex():
+        actual, baseline, exact = (
+            torch.view_as_real(value.resolve_conj()) for value in (actual, baseline, exact)
+        )
     truth = torch.as_tensor(exact, dtype=torch.float64)
-    assert actual.dtype == baseline.dtype and actual.shape == truth.shape, label
+    assert actual.shape == truth.shape, label
     if truth.numel() == 0:
         return
     ours = float((actual.double() - truth).abs().max())

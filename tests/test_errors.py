@@ -48,7 +48,7 @@ TABLE = [
     Bad("conv2d", [X, W, (4, HALF)], "should be the same"),
     Bad("conv2d", [(X, torch.complex64), (W, torch.complex64)], "float32, float64, float16",
         like_torch=False),
-    Bad("conv2d", [(X, torch.int32), (W, torch.int32)], "float32, float64, float16 or bfloat16",
+    Bad("conv2d", [(X, torch.bool), (W, torch.bool)], "input has dtype bool, but float32, float64",
         like_torch=False),
     Bad("conv2d", [(1, 1, 4, 6, 6), W], "Expected 3D (unbatched) or 4D (batched) input to conv2d"),
     Bad("conv2d", [(6, 6), W], "Expected 3D (unbatched) or 4D (batched) input to conv2d"),
@@ -96,7 +96,7 @@ TABLE = [
     Bad(POOL, [None, 2], "argument 'input' (position 1) must be Tensor", phrase_is_torchs=False),
     Bad(POOL, [X, (2, 2, 2)], "kernel_size", phrase_is_torchs=False),
     Bad(POOL, [X, 2.5], "kernel_size", phrase_is_torchs=False),
-    Bad(POOL, [(X, torch.int64), 2], "float32, float64, float16 or bfloat16", like_torch=False),
+    Bad(POOL, [(X, torch.bool), 2], "input has dtype bool, but float32, float64", like_torch=False),
 ]  # fmt: skip
 
 

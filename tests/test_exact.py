@@ -9,6 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cnnkern import _ops, problems, testing
+from cnnkern.functional._arguments import FLOATS
 from cnnkern.problems import Problem
 
 needs_emulator = pytest.mark.skipif(bool(cases.has_emulator()), reason=cases.has_emulator())
@@ -45,7 +46,7 @@ def test_emulator(case):
 @pytest.mark.parametrize(
     "shape", [(2, 5, 7, 3), (3, 1, 4, 4), (1, 67, 1, 1), (2, 3, 2, 3, 2)], ids=str
 )
-@pytest.mark.parametrize("dtype", problems.DTYPES.values(), ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_bias_grad(device, shape, layout, dtype):
     last = torch.channels_last if len(shape) == 4 else torch.channels_last_3d
     dy = cases.integers(shape, "dy").to(dtype)
@@ -56,7 +57,7 @@ def test_bias_grad(device, shape, layout, dtype):
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("sm_80", marks=needs_emulator)])
-@pytest.mark.parametrize("dtype", problems.DTYPES.values(), ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])
 def test_max_pool_values(device, dtype, layout):
     problem = Problem.parse(f"n2c3h9w8r3s3u2p1 maxpool {layout}")
@@ -67,7 +68,7 @@ def test_max_pool_values(device, dtype, layout):
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("sm_80", marks=needs_emulator)])
-@pytest.mark.parametrize("dtype", problems.DTYPES.values(), ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_max_pool_gather(device, dtype):
     problem = Problem.parse("n2c3h9w8r3s3u2p1 maxpool")
     x, at = cases.integers(problem.input_shape, "x").to(dtype), cases.pool_indices(problem)

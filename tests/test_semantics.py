@@ -1,67 +1,15 @@
-"""Semantics: PyTorch's own samples, derivatives of every kind, memory formats, odd inputs."""
-
-import itertools
+"""Semantics: derivatives of every kind, memory formats, odd inputs."""
 
 import pytest
 import torch
 from torch import Tensor
-from torch.testing._internal.common_methods_invocations import op_db
 
 import cnnkern
 from cnnkern import functional as ours
-from cnnkern import problems, testing
+from cnnkern import testing
+from cnnkern.functional._arguments import FLOATS
 
 F = torch.nn.functional
-NAMES = [f"{kind}{d}d" for kind in ("conv", "conv_transpose", "max_pool") for d in (1, 2, 3)]
-OPINFOS = {info.name.removeprefix("nn.functional."): info for info in op_db}
-DTYPES = list(problems.DTYPES.values())
-
-
-def samples(name: str, dtype: torch.dtype, requires_grad: bool = False):
-    """Of the hundreds of samples for pooling every 37th: all parameters still vary."""
-    step = 37 if name.startswith("max_pool") else 1
-    found = OPINFOS[name].sample_inputs("cpu", dtype, requires_grad=requires_grad)
-    yield from itertools.islice(found, 0, None, step)
-
-
-def first(result):
-    return result[0] if isinstance(result, tuple) else result
-
-
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("name", NAMES)
-def test_opinfo_samples(name, dtype):
-    """Values and strides of PyTorch's own sample inputs; its answer in float64 is the truth."""
-    count = 0
-    for sample in samples(name, dtype):
-        theirs = getattr(F, name)(sample.input, *sample.args, **sample.kwargs)
-        found = getattr(ours, name)(sample.input, *sample.args, **sample.kwargs)
-        label = f"{name} {sample.summary()}"
-        if isinstance(theirs, tuple):
-            testing.assert_equal(found[1], theirs[1], label)
-        if name.startswith("max_pool"):
-            testing.assert_equal(first(found), first(theirs), label)
-        else:
-            wide = sample.transform(lambda t: t.double() if isinstance(t, Tensor) else t)
-            truth = getattr(F, name)(wide.input, *wide.args, **wide.kwargs)
-            testing.assert_close_to_float64(found, theirs, truth, label=label)
-        assert first(found).stride() == first(theirs).stride(), label
-        count += 1
-    assert count >= 6, "PyTorch's samples are gone"
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_opinfo_error_inputs(name):
-    """Whatever PyTorch's error inputs raise there, they raise here."""
-    if OPINFOS[name].error_inputs_func is None:
-        pytest.skip(f"PyTorch has no error inputs for {name}")
-    for error in OPINFOS[name].error_inputs("cpu"):
-        sample = error.sample_input
-        with pytest.raises(error.error_type):
-            getattr(F, name)(sample.input, *sample.args, **sample.kwargs)
-        with pytest.raises(error.error_type):
-            getattr(ours, name)(sample.input, *sample.args, **sample.kwargs)
-
 
 # --------------------------------------------------------------------------------------------------
 # Derivatives
@@ -257,7 +205,7 @@ def test_padding_modes(dims, mode):
     testing.assert_equal(layer(x), theirs(x))
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("last", [False, True])
 def test_max_pool_of_nan_and_infinity(dtype, last):
     nan, inf = float("nan"), float("inf")

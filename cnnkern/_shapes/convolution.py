@@ -17,12 +17,10 @@ def _joined(values: Sequence[Any]) -> str:
     return " x ".join(str(value) for value in values)
 
 
-def _windows(size: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints) -> list[int]:
-    """O = (I + pads − footprint)/stride + 1 for each axis."""
-    begin, end = padding[0::2], padding[1::2]
+def _check_arguments(stride: Ints, padding: Ints, dilation: Ints, groups: int) -> None:
     require(
         all(value >= 0 for value in padding),
-        f"conv: negative padding is not supported: padding is {_joined(begin)}; "
+        f"conv: negative padding is not supported: padding is {_joined(padding[0::2])}; "
         "crop the input instead",
     )
     require(
@@ -34,6 +32,15 @@ def _windows(size: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: In
         f"conv: dilation should be greater than zero: dilation is {_joined(dilation)}; "
         "use 1 for a dense filter",
     )
+    require(
+        groups > 0,
+        f"conv: non-positive groups is not supported: groups is {groups}; use 1 or more",
+    )
+
+
+def _windows(size: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints) -> list[int]:
+    """O = (I + pads − footprint)/stride + 1 for each axis."""
+    begin, end = padding[0::2], padding[1::2]
     require(
         all(value > 0 for value in kernel),
         "conv: weight should have at least one element along each spatial dimension: kernel is "
@@ -92,17 +99,18 @@ def _check_bias(x: Tensor, w: Tensor, bias: Tensor | None, channels: int) -> Non
     )
 
 
-def _check_weight(x: Tensor, w: Tensor, groups: int) -> None:
+def _check_weight(x: Tensor, w: Tensor) -> None:
+    require(
+        w.dim() >= 3,
+        "conv: weight should have at least three dimensions, but got weight of size "
+        f"{list(w.shape)}",
+    )
     require(
         w.dim() == x.dim(),
-        f"conv: expected weight of {x.dim()} dimensions to match input of size {list(x.shape)}, "
-        f"but got weight of size {list(w.shape)}",
+        f"conv: Expected {w.dim()}-dimensional input for {w.dim()}-dimensional weight "
+        f"{list(w.shape)}, but got input of size {list(x.shape)}",
     )
     _check_types(x, "input", w, "weight")
-    require(
-        groups > 0,
-        f"conv: non-positive groups is not supported: groups is {groups}; use 1 or more",
-    )
 
 
 def conv_output(
@@ -115,18 +123,19 @@ def conv_output(
     groups: int,
 ) -> list[int]:
     """Z, P, Q of a convolution (those that it has)."""
-    _check_weight(x, w, groups)
-    require(
-        x.shape[1] == w.shape[1] * groups,
-        f"conv: Given groups={groups}, weight of size {list(w.shape)}, expected input"
-        f"{list(x.shape)} to have {w.shape[1] * groups} channels, but got {x.shape[1]} channels "
-        "instead",
-    )
+    _check_weight(x, w)
+    _check_arguments(stride, padding, dilation, groups)
     wanted = "at least" if w.shape[0] < groups else "divisible by"
     require(
         w.shape[0] >= groups and w.shape[0] % groups == 0,
         f"conv: Given groups={groups}, expected weight to be {wanted} {groups} at dimension 0, "
         f"but got weight of size {list(w.shape)} instead",
+    )
+    require(
+        x.shape[1] == w.shape[1] * groups,
+        f"conv: Given groups={groups}, weight of size {list(w.shape)}, expected input"
+        f"{list(x.shape)} to have {w.shape[1] * groups} channels, but got {x.shape[1]} channels "
+        "instead",
     )
     _check_bias(x, w, bias, w.shape[0])
     output = _windows(x.shape[2:], w.shape[2:], stride, padding, dilation)
@@ -153,7 +162,8 @@ def check_input_grad(
     groups: int,
 ) -> None:
     """Raises RuntimeError unless dy is the gradient of an output that input size and w make."""
-    _check_weight(dy, w, groups)
+    _check_weight(dy, w)
+    _check_arguments(stride, padding, dilation, groups)
     require(
         dy.shape[1] == w.shape[0],
         f"conv: Given transposed=1, weight of size {list(w.shape)}, expected input{list(dy.shape)} "
@@ -170,4 +180,5 @@ def check_weight_grad(
 ) -> None:
     """Raises RuntimeError unless dy is the gradient of an output that x and a filter make."""
     _check_types(x, "input", dy, "grad_output")
+    _check_arguments(stride, padding, dilation, groups)
     _check_grad(dy, dy.shape[1], x.shape[0], _windows(x.shape[2:], size, stride, padding, dilation))

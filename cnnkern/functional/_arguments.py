@@ -11,7 +11,9 @@ from torch import Tensor
 IntOrInts = int | Sequence[int]
 INTS = (int, torch.SymInt)
 _LARGEST = 2**62
-DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+COMPLEX = (torch.complex32, torch.complex64, torch.complex128)
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def check_tensor(op: str, name: str, position: int, value: Any) -> None:
@@ -22,12 +24,13 @@ def check_tensor(op: str, name: str, position: int, value: Any) -> None:
         )
 
 
-def check_input(op: str, input: Any) -> None:
+def check_input(op: str, input: Any, dtypes: Sequence[torch.dtype] = FLOATS + INTEGERS) -> None:
     check_tensor(op, "input", 1, input)
-    if input.dtype not in DTYPES:
+    if input.dtype not in dtypes:
+        *names, last = [str(dtype)[6:] for dtype in dtypes]
         raise RuntimeError(
-            f"{op}: input has dtype {str(input.dtype)[6:]}, but float32, float64, float16 or "
-            "bfloat16 is expected; convert it with .to()"
+            f"{op}: input has dtype {str(input.dtype)[6:]}, but {', '.join(names)} or {last} is "
+            "expected; convert it with .to()"
         )
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from cnnkern import _ops
+from cnnkern._shapes import convolution as _shapes
 from cnnkern.backends import operators_for
 from cnnkern.functional._arguments import (
+    COMPLEX,
+    FLOATS,
+    INTEGERS,
     INTS,
     IntOrInts,
     batched,
@@ -18,12 +23,13 @@ from cnnkern.functional._arguments import (
     check_tensor,
     expand,
 )
+from cnnkern.functional._complex import convolve, is_complex
 
 Padding = str | int | Sequence[int] | Sequence[Sequence[int]]
 
 
 def _check_convolution(op: str, input: Any, weight: Any, bias: Any, groups: Any) -> None:
-    check_input(op, input)
+    check_input(op, input, FLOATS + INTEGERS + COMPLEX)
     check_tensor(op, "weight", 2, weight)
     if bias is not None:
         check_tensor(op, "bias", 3, bias)
@@ -72,8 +78,11 @@ def _convolution(
     input, has_batch = batched(op, input, dims)
     steps, spread = expand(op, "stride", stride, dims), expand(op, "dilation", dilation, dims)
     begins_ends = sides(op, padding, dims, weight.shape[2:], steps, spread)
-    ops = operators_for(input)
-    output: Tensor = _ops.conv_forward(ops, input, weight, bias, steps, begins_ends, spread, groups)
+    run: Callable[..., Tensor] = functools.partial(_ops.conv_forward, operators_for(input))
+    if is_complex(input, weight, bias):
+        _shapes.conv_output(input, weight, bias, steps, begins_ends, spread, groups)
+        run = functools.partial(convolve, run, False)
+    output = run(input, weight, bias, steps, begins_ends, spread, groups)
     return output if has_batch else output.squeeze(0)
 
 
@@ -100,7 +109,8 @@ def conv2d(
 
     input (N, C, H, W) or (C, H, W); weight (K, C/groups, R, S); bias (K); returns (N, K, P, Q)
     with P = (H + pads − dilation·(R−1) − 1)/stride + 1, in channels_last if input or weight is.
-    dtypes: float32, float64, float16, bfloat16 (all tensors the same).
+    dtypes: float32, float64, float16, bfloat16, complex32/64/128, and on the CPU uint8 and int8 to
+    int64, whose sums wrap around; all tensors the same.
 
     Raises:
         TypeError: an argument is not a tensor or not an int.
@@ -152,10 +162,11 @@ def _transposed(
             f"per channel: {size}. Output size is too small; use less padding"
         )
     begins_ends = tuple(side for side in pads for _ in range(2))
-    ops = operators_for(input)
-    output: Tensor = _ops.conv_input_grad(
-        ops, input, weight, bias, size, steps, begins_ends, spread, groups
-    )
+    run: Callable[..., Tensor] = functools.partial(_ops.conv_input_grad, operators_for(input))
+    if is_complex(input, weight, bias):
+        _shapes.check_input_grad(input, weight, bias, size, steps, begins_ends, spread, groups)
+        run = functools.partial(convolve, run, True)
+    output = run(input, weight, bias, size, steps, begins_ends, spread, groups)
     return output if has_batch else output.squeeze(0)
 
 

@@ -18,6 +18,11 @@ def _max_pool(
     padding: IntOrInts, dilation: IntOrInts, ceil_mode: bool, return_indices: bool,
 ) -> Any:  # fmt: skip
     check_input(op, input)
+    if input.dim() not in (dims + 1, dims + 2):
+        raise RuntimeError(
+            f"{op}: Expected {dims + 1}D or {dims + 2}D (batch mode) tensor with optional 0 dim "
+            f"batch size for input, but got:{list(input.shape)}"
+        )
     input, has_batch = batched(op, input, dims)
     window = expand(op, "kernel_size", kernel_size, dims)
     no_stride = stride is None or (isinstance(stride, Sequence) and len(stride) == 0)

@@ -10,6 +10,12 @@ from cnnkern.nn.convolution import Conv3d as Conv3d
 from cnnkern.nn.convolution import ConvTranspose1d as ConvTranspose1d
 from cnnkern.nn.convolution import ConvTranspose2d as ConvTranspose2d
 from cnnkern.nn.convolution import ConvTranspose3d as ConvTranspose3d
+from cnnkern.nn.lazy import LazyConv1d as LazyConv1d
+from cnnkern.nn.lazy import LazyConv2d as LazyConv2d
+from cnnkern.nn.lazy import LazyConv3d as LazyConv3d
+from cnnkern.nn.lazy import LazyConvTranspose1d as LazyConvTranspose1d
+from cnnkern.nn.lazy import LazyConvTranspose2d as LazyConvTranspose2d
+from cnnkern.nn.lazy import LazyConvTranspose3d as LazyConvTranspose3d
 from cnnkern.nn.max_pooling import MaxPool1d as MaxPool1d
 from cnnkern.nn.max_pooling import MaxPool2d as MaxPool2d
 from cnnkern.nn.max_pooling import MaxPool3d as MaxPool3d
@@ -21,6 +27,12 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
+    "LazyConv1d",
+    "LazyConv2d",
+    "LazyConv3d",
+    "LazyConvTranspose1d",
+    "LazyConvTranspose2d",
+    "LazyConvTranspose3d",
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",

@@ -29,7 +29,7 @@ std::string spatial(const ConvProblem& problem, const Extent3& extent) {
 
 }  // namespace
 
-void ConvProblem::set_output() {
+void ConvProblem::check_arguments() const {
   for (int axis = 0; axis < 3; ++axis) {
     if (pad_begin[axis] < 0 || pad_end[axis] < 0)
       fail("conv: negative padding is not supported: padding is " + spatial(*this, pad_begin) +
@@ -40,6 +40,15 @@ void ConvProblem::set_output() {
     if (dilation[axis] <= 0)
       fail("conv: dilation should be greater than zero: dilation is " + spatial(*this, dilation) +
            "; use 1 for a dense filter");
+  }
+  if (groups <= 0)
+    fail("conv: non-positive groups is not supported: groups is " + std::to_string(groups) +
+         "; use 1 or more");
+}
+
+void ConvProblem::set_output() {
+  check_arguments();
+  for (int axis = 0; axis < 3; ++axis) {
     if (filter[axis] <= 0)
       fail(
           "conv: weight should have at least one element along each spatial dimension: kernel is " +
@@ -70,9 +79,6 @@ void ConvProblem::set_output() {
 
 void ConvProblem::validate() const {
   const auto text = [](int64_t value) { return std::to_string(value); };
-  if (groups <= 0)
-    fail("conv: non-positive groups is not supported: groups is " + text(groups) +
-         "; use 1 or more");
   if (c % groups != 0 || k % groups != 0)
     fail("conv: expected channels to be divisible by groups: input has " + text(c) +
          " channels, weight makes " + text(k) + ", groups is " + text(groups));

@@ -64,6 +64,9 @@ struct ConvProblem {
   /// Elements of the filter's footprint along an axis: (taps − 1)·dilation + 1.
   int64_t footprint(int axis) const { return (filter[axis] - 1) * dilation[axis] + 1; }
 
+  /// Throws when stride, padding, dilation or groups is out of its range.
+  void check_arguments() const;
+
   /// Sets Z, P, Q by O = (I + pads − footprint)/stride + 1; throws when an output would be empty
   /// or a parameter is out of its range. The message contains PyTorch's phrase for the case.
   void set_output();

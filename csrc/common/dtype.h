@@ -1,7 +1,8 @@
 // The element types of every kernel, one definition for host, emulator and GPU.
 //
 // float16 and bfloat16 are 16 bits of storage; arithmetic happens in float (see Accumulator).
-// Conversions round to nearest even and keep NaN, as PyTorch's do.
+// Conversions round to nearest even and keep NaN, as PyTorch's do. Integers are for the plain CPU
+// kernels alone: the others compute the floating-point types.
 #pragma once
 
 #include <bit>
@@ -9,6 +10,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 #if defined(__CUDACC__)
 #include <cuda_bf16.h>
@@ -20,12 +22,16 @@
 
 namespace cnnkern {
 
-enum class DType { float32, float64, float16, bfloat16 };
+enum class DType { float32, float64, float16, bfloat16, uint8, int8, int16, int32, int64 };
 
 inline int64_t size_of(DType dtype) {
   switch (dtype) {
     case DType::float32: return 4;
     case DType::float64: return 8;
+    case DType::uint8: return 1;
+    case DType::int8: return 1;
+    case DType::int32: return 4;
+    case DType::int64: return 8;
     default: return 2;
   }
 }
@@ -35,8 +41,23 @@ inline const char* to_string(DType dtype) {
     case DType::float32: return "float32";
     case DType::float64: return "float64";
     case DType::float16: return "float16";
-    default: return "bfloat16";
+    case DType::bfloat16: return "bfloat16";
+    case DType::uint8: return "uint8";
+    case DType::int8: return "int8";
+    case DType::int16: return "int16";
+    case DType::int32: return "int32";
+    default: return "int64";
   }
+}
+
+inline bool is_integer(DType dtype) { return dtype >= DType::uint8; }
+
+/// Throws for what only the plain CPU kernels compute.
+inline void require_floating_point(DType dtype) {
+  if (is_integer(dtype))
+    throw std::runtime_error(std::string("cnnkern: ") + to_string(dtype) +
+                             " is computed on the CPU only; use CPU tensors with backend('auto'), "
+                             "or a floating-point dtype");
 }
 
 struct alignas(2) float16 {
@@ -104,10 +125,11 @@ struct alignas(2) bfloat16 {
   }
 };
 
-/// The type a kernel sums in: float for everything but float64.
+/// The type a kernel sums in: float for everything but float64; for integers modulo 2^64, which
+/// stored in a narrower type wraps around as sums in that type do.
 template <class T>
 struct Accumulator {
-  using type = float;
+  using type = std::conditional_t<std::is_integral_v<T>, uint64_t, float>;
 };
 template <>
 struct Accumulator<double> {
@@ -117,13 +139,28 @@ template <class T>
 using accumulator_t = typename Accumulator<T>::type;
 
 /// Calls body with a value of the C++ type that dtype names: `dispatch(dtype, [&](auto zero) {…})`.
+/// Floating-point types only; throws for integers.
 template <class Body>
 decltype(auto) dispatch(DType dtype, Body&& body) {
   switch (dtype) {
     case DType::float32: return body(float{});
     case DType::float64: return body(double{});
     case DType::float16: return body(float16{});
-    default: return body(bfloat16{});
+    case DType::bfloat16: return body(bfloat16{});
+    default: require_floating_point(dtype); throw std::logic_error("unreachable");
+  }
+}
+
+/// The same for integers too.
+template <class Body>
+decltype(auto) dispatch_all(DType dtype, Body&& body) {
+  switch (dtype) {
+    case DType::uint8: return body(uint8_t{});
+    case DType::int8: return body(int8_t{});
+    case DType::int16: return body(int16_t{});
+    case DType::int32: return body(int32_t{});
+    case DType::int64: return body(int64_t{});
+    default: return dispatch(dtype, body);
   }
 }
 

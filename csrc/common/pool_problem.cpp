@@ -18,13 +18,17 @@ void PoolProblem::set_output() {
     throw std::runtime_error("max_pool: " + message);
   };
   const auto text = [](int64_t value) { return std::to_string(value); };
+  const bool line = spatial_dims == 1;  // torch has other words for it
   for (int axis = 3 - spatial_dims; axis < 3; ++axis) {
     if (window[axis] <= 0)
-      fail("kernel size should be greater than zero, but got " + text(window[axis]));
+      fail((line ? "kernel_size must" : "kernel size should") +
+           (" be greater than zero, but got " + text(window[axis])));
     if (stride[axis] <= 0)
-      fail("stride should not be zero or negative, but got " + text(stride[axis]));
+      fail((line ? "stride must be greater than zero" : "stride should not be zero or negative") +
+           (", but got " + text(stride[axis])));
     if (dilation[axis] <= 0)
-      fail("dilation should be greater than zero, but got " + text(dilation[axis]));
+      fail((line ? "dilation must" : "dilation should") +
+           (" be greater than zero, but got " + text(dilation[axis])));
     if (pad[axis] < 0) fail("pad must be non-negative, but got pad: " + text(pad[axis]));
     constexpr int64_t limit = int64_t{1} << 40;
     if (window[axis] >= limit || stride[axis] >= limit || dilation[axis] >= limit / window[axis])
@@ -32,6 +36,16 @@ void PoolProblem::set_output() {
     if (pad[axis] > footprint(axis) / 2)
       fail("pad should be at most half of effective kernel size, but got pad=" + text(pad[axis]) +
            ", kernel_size=" + text(window[axis]) + " and dilation=" + text(dilation[axis]));
+  }
+  if (c == 0 || input.volume() == 0) {
+    const std::string expected =
+        spatial_dims == 3
+            ? "Expected input's non-batch dimensions to have positive length"
+            : "Expected " + text(spatial_dims + 1) + "D or " + text(spatial_dims + 2) +
+                  "D (batch mode) tensor with optional 0 dim batch size for input";
+    std::string sizes = text(n) + ", " + text(c);
+    for (int axis = 3 - spatial_dims; axis < 3; ++axis) sizes += ", " + text(input[axis]);
+    fail(expected + ", but got:[" + sizes + "]; channels and sizes must not be 0");
   }
   for (int axis = 0; axis < 3; ++axis) {
     const int64_t span = input[axis] + 2 * pad[axis] - footprint(axis);
@@ -41,9 +55,9 @@ void PoolProblem::set_output() {
     int64_t size = numerator / stride[axis] - (numerator % stride[axis] < 0 ? 1 : 0) + 1;
     if (ceil_mode && (size - 1) * stride[axis] >= input[axis] + pad[axis]) --size;
     if (size < 1)
-      fail("Output size is too small: input has " + text(input[axis]) + " elements along axis " +
-           text(axis) + ", the window covers " + text(footprint(axis)) +
-           "; pad it or use a smaller window");
+      fail((line ? "Invalid computed output size: " + text(size) : "Output size is too small") +
+           ": input has " + text(input[axis]) + " elements along axis " + text(axis) +
+           ", the window covers " + text(footprint(axis)) + "; pad it or use a smaller window");
     output[axis] = size;
   }
 }

@@ -99,6 +99,11 @@ void append_options(std::ostringstream& out, DType dtype, Layout layout) {
   if (dtype == DType::float64) out << " f64";
   if (dtype == DType::float16) out << " f16";
   if (dtype == DType::bfloat16) out << " bf16";
+  if (dtype == DType::uint8) out << " u8";
+  if (dtype == DType::int8) out << " i8";
+  if (dtype == DType::int16) out << " i16";
+  if (dtype == DType::int32) out << " i32";
+  if (dtype == DType::int64) out << " i64";
   if (layout == Layout::nhwc) out << " nhwc";
 }
 
@@ -119,6 +124,11 @@ NamedProblem parse_problem(const std::string& text) {
     else if (word == "f64") dtype = DType::float64;
     else if (word == "f16") dtype = DType::float16;
     else if (word == "bf16") dtype = DType::bfloat16;
+    else if (word == "u8") dtype = DType::uint8;
+    else if (word == "i8") dtype = DType::int8;
+    else if (word == "i16") dtype = DType::int16;
+    else if (word == "i32") dtype = DType::int32;
+    else if (word == "i64") dtype = DType::int64;
     else if (word == "nchw") layout = Layout::nchw;
     else if (word == "nhwc") layout = Layout::nhwc;
     else if (word == "fprop") conv_direction = ConvDirection::fprop;
@@ -134,9 +144,10 @@ NamedProblem parse_problem(const std::string& text) {
     else if (sizes.empty() && !parse_sizes(word).empty()) sizes = parse_sizes(word);
     else if (sizes.empty() && result.name.empty()) result.name = word;
     else
-      fail(word,
-           "is no size list and no option (f32 f64 f16 bf16 nchw nhwc fprop dgrad wgrad "
-           "maxpool maxpool_backward ceil xM)");
+      fail(
+          word,
+          "is no size list and no option (f32 f64 f16 bf16 u8 i8 i16 i32 i64 nchw nhwc fprop dgrad "
+          "wgrad maxpool maxpool_backward ceil xM)");
   }
   if (sizes.empty()) fail(text, "has no size list such as n8c64h56w56k64r3s3p1");
   if (!sizes.count("h") && !sizes.count("w")) fail(text, "gives neither h nor w");

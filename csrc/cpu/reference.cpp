@@ -120,9 +120,10 @@ struct MaxPool {
   }
 
   void forward(int64_t n, int64_t c) const {
-    using Value = accumulator_t<T>;
+    using Value = std::conditional_t<std::is_integral_v<T>, T, accumulator_t<T>>;
+    using Limits = std::numeric_limits<Value>;
     for_each(p.output, [&](int64_t z, int64_t y, int64_t x) {
-      Value best = -std::numeric_limits<Value>::infinity();
+      Value best = Limits::has_infinity ? -Limits::infinity() : Limits::lowest();
       int64_t best_index = -1;
       for_each(p.window, [&](int64_t t, int64_t r, int64_t s) {
         const int64_t d = z * p.stride.d + t * p.dilation.d - p.pad.d;
@@ -184,7 +185,7 @@ void for_each_pair(int64_t rows, int64_t columns, const ParallelFor& parallel, B
 
 void reference_conv(const ConvProblem& problem, const ConvTensors& tensors,
                     const ParallelFor& parallel) {
-  dispatch(problem.dtype, [&]<class T>(T) {
+  dispatch_all(problem.dtype, [&]<class T>(T) {
     const Conv<T> conv(problem, tensors);
     switch (problem.direction) {
       case ConvDirection::fprop:
@@ -201,7 +202,7 @@ void reference_conv(const ConvProblem& problem, const ConvTensors& tensors,
 }
 
 void reference_bias_grad(const ConvProblem& problem, const ConvTensors& tensors, void* grad_bias) {
-  dispatch(problem.dtype, [&]<class T>(T) {
+  dispatch_all(problem.dtype, [&]<class T>(T) {
     const Strides out = dense_strides(problem.layout, problem.k, problem.output);
     for (int64_t k = 0; k < problem.k; ++k) {
       accumulator_t<T> sum = 0;
@@ -217,7 +218,7 @@ void reference_bias_grad(const ConvProblem& problem, const ConvTensors& tensors,
 
 void reference_pool(const PoolProblem& problem, const PoolTensors& tensors,
                     const ParallelFor& parallel) {
-  dispatch(problem.dtype, [&]<class T>(T) {
+  dispatch_all(problem.dtype, [&]<class T>(T) {
     const MaxPool<T> pool(problem, tensors);
     for_each_pair(problem.n, problem.c, parallel, [&](int64_t n, int64_t c) {
       switch (problem.direction) {

@@ -1,7 +1,7 @@
 // The specification in code: plain loops, every dtype, layout, dimension and parameter.
 //
 // Every other kernel is compared with these. Sums are kept in float (double for float64), in the
-// order the loops give, and rounded once when they are stored.
+// order the loops give, and rounded once when they are stored; those of integers wrap around.
 #pragma once
 
 #include "common/conv_problem.h"
@@ -16,7 +16,8 @@ void reference_conv(const ConvProblem& problem, const ConvTensors& tensors,
 /// grad_bias[k] = Σ over n, z, p, q of tensors.output (the gradient of the output).
 void reference_bias_grad(const ConvProblem& problem, const ConvTensors& tensors, void* grad_bias);
 
-/// Max pooling. A window without a tap inside the input gives −inf and the index −1. backward sums,
+/// Max pooling. A window without a tap inside the input gives −inf (of integers
+/// the least) and the index −1. backward sums,
 /// for each input element, the gradients of the windows whose index names it; other indices add
 /// nothing. gather gives 0 where the index is outside the plane.
 void reference_pool(const PoolProblem& problem, const PoolTensors& tensors,

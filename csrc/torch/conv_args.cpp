@@ -17,9 +17,18 @@ void set_arguments(ConvProblem& problem, const ConvArguments& arguments) {
     problem.pad_begin[axis] = arguments.padding[2 * i];
     problem.pad_end[axis] = arguments.padding[2 * i + 1];
   }
-  if (problem.groups <= 0)
-    fail("conv: non-positive groups is not supported: groups is " + std::to_string(problem.groups) +
-         "; use 1 or more");
+  problem.check_arguments();
+}
+
+void check_weight(const Tensor& input, const Tensor& weight) {
+  if (weight.dim() < 3)
+    fail("conv: weight should have at least three dimensions, but got weight of size " +
+         sizes_text(weight));
+  if (weight.dim() != input.dim())
+    fail("conv: Expected " + std::to_string(weight.dim()) + "-dimensional input for " +
+         std::to_string(weight.dim()) + "-dimensional weight " + sizes_text(weight) +
+         ", but got input of size " + sizes_text(input));
+  check_same(input, "input", weight, "weight", "conv");
 }
 
 void check_bias(const std::optional<Tensor>& bias, const Tensor& input, const Tensor& weight,
@@ -56,11 +65,7 @@ void check_output(ConvProblem& problem, const Tensor& grad_output) {
 ConvProblem forward_problem(const Tensor& input, const Tensor& weight,
                             const std::optional<Tensor>& bias, const ConvArguments& arguments) {
   check_rank(input, "input", "conv");
-  if (weight.dim() != input.dim())
-    fail("conv: expected weight of " + std::to_string(input.dim()) +
-         " dimensions to match input of size " + sizes_text(input) + ", but got weight of size " +
-         sizes_text(weight));
-  check_same(input, "input", weight, "weight", "conv");
+  check_weight(input, weight);
   ConvProblem problem;
   problem.direction = ConvDirection::fprop;
   problem.dtype = dtype_of(input, "input");
@@ -68,16 +73,16 @@ ConvProblem forward_problem(const Tensor& input, const Tensor& weight,
   problem.spatial_dims = static_cast<int>(input.dim() - 2);
   set_arguments(problem, arguments);
   problem.n = input.size(0), problem.c = input.size(1), problem.k = weight.size(0);
-  if (problem.c != weight.size(1) * problem.groups)
-    fail("conv: Given groups=" + std::to_string(problem.groups) + ", weight of size " +
-         sizes_text(weight) + ", expected input" + sizes_text(input) + " to have " +
-         std::to_string(weight.size(1) * problem.groups) + " channels, but got " +
-         std::to_string(problem.c) + " channels instead");
   if (problem.k < problem.groups || problem.k % problem.groups != 0)
     fail("conv: Given groups=" + std::to_string(problem.groups) + ", expected weight to be " +
          (problem.k < problem.groups ? "at least " : "divisible by ") +
          std::to_string(problem.groups) + " at dimension 0, but got weight of size " +
          sizes_text(weight) + " instead");
+  if (problem.c != weight.size(1) * problem.groups)
+    fail("conv: Given groups=" + std::to_string(problem.groups) + ", weight of size " +
+         sizes_text(weight) + ", expected input" + sizes_text(input) + " to have " +
+         std::to_string(weight.size(1) * problem.groups) + " channels, but got " +
+         std::to_string(problem.c) + " channels instead");
   check_bias(bias, input, weight, problem.k);
   problem.input = spatial_sizes(input);
   problem.filter = spatial_sizes(weight);
@@ -90,11 +95,7 @@ ConvProblem input_grad_problem(const Tensor& grad_output, const Tensor& weight,
                                const std::optional<Tensor>& bias, const IntList& input_size,
                                const ConvArguments& arguments) {
   check_rank(grad_output, "grad_output", "conv");
-  if (weight.dim() != grad_output.dim())
-    fail("conv: expected weight of " + std::to_string(grad_output.dim()) +
-         " dimensions to match input of size " + sizes_text(grad_output) +
-         ", but got weight of size " + sizes_text(weight));
-  check_same(grad_output, "input", weight, "weight", "conv");
+  check_weight(grad_output, weight);
   ConvProblem problem;
   problem.direction = ConvDirection::dgrad;
   problem.dtype = dtype_of(grad_output, "grad_output");

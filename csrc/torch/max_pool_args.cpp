@@ -34,9 +34,6 @@ PoolProblem pool_forward_problem(const Tensor& input, const PoolArguments& argum
   PoolProblem problem = pool_problem(input, arguments);
   problem.layout = common_layout(input, input);
   problem.input = spatial_sizes(input);
-  if (problem.c == 0 || problem.input.volume() == 0)
-    fail("max_pool: expected a tensor with optional 0 dim batch size for input, but got:" +
-         sizes_text(input) + "; channels and sizes must not be 0");
   problem.set_output();
   return problem;
 }

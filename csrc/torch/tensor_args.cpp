@@ -80,10 +80,16 @@ DType dtype_of(const Tensor& tensor, const char* name) {
     case ScalarType::Double: return DType::float64;
     case ScalarType::Half: return DType::float16;
     case ScalarType::BFloat16: return DType::bfloat16;
+    case ScalarType::Byte: return DType::uint8;
+    case ScalarType::Char: return DType::int8;
+    case ScalarType::Short: return DType::int16;
+    case ScalarType::Int: return DType::int32;
+    case ScalarType::Long: return DType::int64;
     default:
       fail(std::string("cnnkern: ") + name + " has dtype " +
            torch::headeronly::toString(tensor.scalar_type()) +
-           ", but float32, float64, float16 or bfloat16 is expected; convert it with .to()");
+           ", but float32, float64, float16, bfloat16 or (on the CPU) an integer type is expected; "
+           "convert it with .to()");
   }
 }
 

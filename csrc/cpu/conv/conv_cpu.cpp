@@ -19,6 +19,9 @@ const ConvKernels& kernels_of(Isa isa) {
 
 // The gathers hold coordinates in 32 bits and run dgrad's parity classes one after another.
 std::string refuse_gather(const ConvProblem& problem, const Isa&) {
+  if (is_integer(problem.dtype))
+    return std::string("it computes floating-point types, this problem is ") +
+           to_string(problem.dtype);
   constexpr int64_t limit = int64_t{1} << 29;
   int64_t classes = 1;
   for (int axis = 0; axis < 3; ++axis) {
@@ -197,7 +200,7 @@ void run_conv_cpu(const ConvCpuPlan& plan, const ConvProblem& problem, const Con
 
 void run_bias_grad_cpu(const ConvProblem& problem, const ConvTensors& tensors, void* grad_bias,
                        const ParallelFor& parallel) {
-  dispatch(problem.dtype, [&]<class T>(T) {
+  dispatch_all(problem.dtype, [&]<class T>(T) {
     if (problem.layout == Layout::nchw)
       sum_planes<T>(problem, tensors, static_cast<T*>(grad_bias), parallel);
     else sum_pixels<T>(problem, tensors, static_cast<T*>(grad_bias), parallel);

@@ -6,11 +6,17 @@
 namespace cnnkern::cpu {
 namespace {
 
+std::string refuse_integers(const PoolProblem& problem) {
+  if (!is_integer(problem.dtype)) return {};
+  return std::string("it computes floating-point types, this problem is ") +
+         to_string(problem.dtype);
+}
+
 std::string refuse_forward(const PoolProblem& problem, const Isa&) {
   if (problem.direction != PoolDirection::forward) return "it computes the forward direction only";
   if (problem.input.volume() >= int64_t{1} << 31)
     return "a plane has 2^31 elements or more, too many for a 32-bit position";
-  return {};
+  return refuse_integers(problem);
 }
 
 void run_forward(const PoolProblem& problem, const PoolTensors& tensors, Isa isa,
@@ -26,7 +32,7 @@ void run_forward(const PoolProblem& problem, const PoolTensors& tensors, Isa isa
 std::string refuse_scatter(const PoolProblem& problem, const Isa&) {
   if (problem.direction != PoolDirection::backward)
     return "it computes the backward direction only";
-  return {};
+  return refuse_integers(problem);
 }
 
 void run_scatter(const PoolProblem& problem, const PoolTensors& tensors, Isa,

@@ -209,6 +209,7 @@ std::vector<ConvKernelInfo> conv_kernel_table(int arch) {
 
 ConvPlan plan_conv(const ConvProblem& problem, const DeviceCaps& device,
                    const std::string& forced) {
+  require_floating_point(problem.dtype);
   const std::vector<ConvKernelInfo>& table = cached_table(device.arch);
   std::vector<Candidate> candidates;
   for (size_t i = 0; i < table.size(); ++i) {

@@ -43,6 +43,7 @@ constexpr PoolDirection directions[] = {PoolDirection::forward, PoolDirection::b
 
 PoolPlan plan_pool(const PoolProblem& problem, const DeviceCaps& device,
                    const std::string& forced) {
+  require_floating_point(problem.dtype);
   const Candidate candidates[] = {{kernel_name(problem.direction), problem.direction}};
   PoolPlan plan;
   choose(std::span<const Candidate>(candidates), problem, device, forced, &plan.refusals);
