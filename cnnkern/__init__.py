@@ -15,6 +15,12 @@ from cnnkern.backends import backend as backend
 from cnnkern.convert import convert as convert
 from cnnkern.convert import enabled as enabled
 from cnnkern.convert import revert as revert
+from cnnkern.nn import AdaptiveAvgPool1d as AdaptiveAvgPool1d
+from cnnkern.nn import AdaptiveAvgPool2d as AdaptiveAvgPool2d
+from cnnkern.nn import AdaptiveAvgPool3d as AdaptiveAvgPool3d
+from cnnkern.nn import AvgPool1d as AvgPool1d
+from cnnkern.nn import AvgPool2d as AvgPool2d
+from cnnkern.nn import AvgPool3d as AvgPool3d
 from cnnkern.nn import Conv1d as Conv1d
 from cnnkern.nn import Conv2d as Conv2d
 from cnnkern.nn import Conv3d as Conv3d

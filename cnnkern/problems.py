@@ -1,7 +1,7 @@
 """Problem strings and tensors: what a line means, its inputs, and the calls that compute it.
 
-A problem string such as ``n8c64h56w56k64r3s3p1 f16 nhwc dgrad`` names one convolution or max
-pooling in one direction; ``csrc/common/problem_string.h`` has the grammar. Tests, benchmarks and
+A problem string such as ``n8c64h56w56k64r3s3p1 f16 nhwc dgrad`` names one convolution or pooling
+in one direction; ``csrc/common/problem_string.h`` has the grammar. Tests, benchmarks and
 ``explain`` all speak it.
 """
 
@@ -47,7 +47,8 @@ class Problem:
     """One parsed problem. Tuples hold one entry for each spatial dimension, outermost first.
 
     ``padding`` holds two: begin and end of each axis. ``direction`` is fprop, dgrad or wgrad for a
-    convolution, forward or backward for a pooling.
+    convolution, forward or backward for a pooling. ``operation`` is the name under which the
+    kernel table has it: conv, max_pool or avg_pool; an adaptive pooling's ``kernel`` is its output.
 
     >>> problem = Problem.parse("conv1 n16c3h32w32k10r5s5p2")
     >>> problem.weight_shape, problem.output_shape
@@ -58,6 +59,7 @@ class Problem:
     name: str
     multiplicity: int
     is_pool: bool
+    operation: str
     direction: str
     dtype: torch.dtype
     channels_last: bool
@@ -72,6 +74,9 @@ class Problem:
     padding: tuple[int, ...]
     dilation: tuple[int, ...]
     ceil_mode: bool
+    adaptive: bool
+    count_include_pad: bool
+    divisor: int | None
 
     @classmethod
     def parse(cls, text: str) -> Problem:
@@ -84,6 +89,7 @@ class Problem:
             name=row["name"],
             multiplicity=row["multiplicity"],
             is_pool=pool,
+            operation=row["operation"],
             direction=row["direction"],
             dtype=DTYPES[row["dtype"]],
             channels_last=row["layout"] == "nhwc",
@@ -98,6 +104,9 @@ class Problem:
             padding=tuple(side for pair in zip(begin, end, strict=True) for side in pair),
             dilation=row["dilation"],
             ceil_mode=pool and row["ceil_mode"],
+            adaptive=row.get("adaptive", False),
+            count_include_pad=row.get("count_include_pad", True),
+            divisor=row.get("divisor") or None,
         )
 
     @property
@@ -114,11 +123,6 @@ class Problem:
     def output_shape(self) -> tuple[int, ...]:
         """(N, K, *output)"""
         return (self.n, self.k, *self.output)
-
-    @property
-    def operation(self) -> str:
-        """The name under which the kernel table has it: conv or max_pool."""
-        return "max_pool" if self.is_pool else "conv"
 
     def tensor(self, values: Tensor) -> Tensor:
         """The values in the problem's dtype and memory format (1-d tensors have only one)."""
@@ -142,6 +146,8 @@ def run(problem: Problem, ops: Any, *tensors: Tensor) -> Tensor | tuple[Tensor, 
     (grad_output, indices).
     """
     window = (problem.stride, problem.padding, problem.dilation)
+    if problem.operation == "avg_pool":
+        return _run_avg_pool(problem, ops, *tensors)
     if problem.is_pool:
         pool = (problem.kernel, problem.stride, problem.padding[::2], problem.dilation)
         if problem.direction == "forward":
@@ -153,6 +159,21 @@ def run(problem: Problem, ops: Any, *tensors: Tensor) -> Tensor | tuple[Tensor, 
     if problem.direction == "fprop":
         return _ops.conv_forward(ops, first, weight, bias, *window, problem.groups)
     return _ops.conv_input_grad(ops, first, weight, bias, problem.input, *window, problem.groups)
+
+
+def _run_avg_pool(problem: Problem, ops: Any, tensor: Tensor) -> Tensor:
+    forward = problem.direction == "forward"
+    if problem.adaptive and forward:
+        return _ops.adaptive_avg_pool_forward(ops, tensor, problem.output)
+    if problem.adaptive:
+        return _ops.adaptive_avg_pool_backward(ops, tensor, problem.input)
+    window = (
+        problem.kernel, problem.stride, problem.padding[::2], problem.dilation, problem.ceil_mode,
+        problem.count_include_pad, problem.divisor,
+    )  # fmt: skip
+    if forward:
+        return _ops.avg_pool_forward(ops, tensor, *window)
+    return _ops.avg_pool_backward(ops, tensor, problem.input, *window)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -180,7 +201,8 @@ def of_layer(layer: torch.nn.Module, input: Tensor, direction: str = "fprop") ->
     """The problem string of one call: a layer of torch.nn or cnnkern.nn and its input.
 
     Args:
-        layer: Conv1d/2d/3d, ConvTranspose1d/2d/3d or MaxPool1d/2d/3d.
+        layer: Conv1d/2d/3d, ConvTranspose1d/2d/3d, MaxPool1d/2d/3d, AvgPool1d/2d/3d or
+            AdaptiveAvgPool1d/2d/3d.
         input: batched or not; only shape, dtype and memory format matter.
         direction: ``fprop``, ``dgrad`` or ``wgrad`` of the layer's own forward (a pooling has no
             wgrad). A transposed layer's forward is its convolution's dgrad.
@@ -189,12 +211,12 @@ def of_layer(layer: torch.nn.Module, input: Tensor, direction: str = "fprop") ->
     'n1c3h32w32k10r5s5p2'
     """
     module: Any = layer
-    kinds = ("Conv", "ConvTranspose", "MaxPool")
+    kinds = ("Conv", "ConvTranspose", "MaxPool", "AvgPool", "AdaptiveAvgPool")
     names = (c.__name__ for c in type(layer).__mro__ if c.__module__.startswith("torch.nn"))
     kind = next((name for name in names if name.rstrip("123d") in kinds), None)
     if kind is None:
         raise TypeError(
-            "expected a Conv, ConvTranspose or MaxPool layer, 1-d to 3-d, but got "
+            "expected a Conv, ConvTranspose, MaxPool or AvgPool layer, 1-d to 3-d, but got "
             f"{type(layer).__name__}"
         )
     if direction not in ("fprop", "dgrad", "wgrad"):
@@ -203,8 +225,6 @@ def of_layer(layer: torch.nn.Module, input: Tensor, direction: str = "fprop") ->
     x = input if input.dim() == dims + 2 else input.unsqueeze(0)
     if x.dim() != dims + 2:
         raise RuntimeError(f"{kind}: expected {dims + 1}D or {dims + 2}D input, got {input.dim()}D")
-    stride, dilation = _tuple(module.stride, dims), _tuple(module.dilation, dims)
-    kernel = _tuple(module.kernel_size, dims)
     if x.dtype not in _OPTIONS:
         raise TypeError(
             f"{kind}: a problem of dtype {str(x.dtype)[6:]} has no string; a complex convolution "
@@ -213,10 +233,14 @@ def of_layer(layer: torch.nn.Module, input: Tensor, direction: str = "fprop") ->
     options = _OPTIONS[x.dtype]
     if x.dim() > 3 and not x.is_contiguous() and _is_channels_last(x):
         options += " nhwc"
+    if direction == "wgrad" and "Pool" in kind:
+        raise ValueError("a pooling has no weights and so no wgrad")
+    if "AvgPool" in kind:
+        return _of_avg_pool(module, x, dims, options, "" if direction == "fprop" else "_backward")
+    stride, dilation = _tuple(module.stride, dims), _tuple(module.dilation, dims)
+    kernel = _tuple(module.kernel_size, dims)
     window = _axes("u", stride, 1) + _axes("l", dilation, 1)
     if kind.startswith("MaxPool"):
-        if direction == "wgrad":
-            raise ValueError("a max pooling has no weights and so no wgrad")
         options += " maxpool" if direction == "fprop" else " maxpool_backward"
         options += " ceil" if module.ceil_mode else ""
         text = _sizes(tuple(x.shape), kernel, None) + window
@@ -251,6 +275,22 @@ def _of_transposed(
     text = _sizes(shape, layer.kernel_size, layer.in_channels) + window
     exchanged = {"fprop": "dgrad", "dgrad": "fprop", "wgrad": "wgrad"}[direction]
     return _canonical(f"{text}{_axes('p', layer.padding, 0)}{options} {exchanged}")
+
+
+def _of_avg_pool(layer: Any, x: Tensor, dims: int, options: str, direction: str) -> str:
+    if hasattr(layer, "output_size"):
+        sizes = layer.output_size if isinstance(layer.output_size, tuple) else [layer.output_size]
+        output = [i if o is None else o for i, o in zip(x.shape[2:], [*sizes] * dims)]
+        text = _sizes(tuple(x.shape), tuple(output), None)
+        return _canonical(f"{text}{options} adaptive_avgpool{direction}")
+    kernel, stride, padding = (
+        _tuple(value, dims) for value in (layer.kernel_size, layer.stride, layer.padding)
+    )
+    text = _sizes(tuple(x.shape), kernel, None) + _axes("u", stride, 1) + _axes("p", padding, 0)
+    text += f"{options} avgpool{direction}" + (" ceil" if layer.ceil_mode else "")
+    text += "" if layer.count_include_pad else " exclude_pad"
+    divisor = getattr(layer, "divisor_override", None)
+    return _canonical(text + (f" divisor{divisor}" if divisor else ""))
 
 
 def _is_channels_last(x: Tensor) -> bool:

@@ -8,10 +8,12 @@
 #include "common/problem_string.h"
 #include "common/trace.h"
 #include "cpu/conv/conv_cpu.h"
+#include "cpu/pool/avg_pool_cpu.h"
 #include "cpu/pool/pool_cpu.h"
 #include "torch/forced_kernel.h"
 
 #include "cuda/conv/conv_plan.h"
+#include "cuda/pool/avg_pool_plan.h"
 #include "cuda/pool/pool_plan.h"
 
 namespace py = pybind11;
@@ -32,8 +34,22 @@ py::dict parse(const std::string& text) {
   py::dict result;
   result["name"] = named.name;
   result["multiplicity"] = named.multiplicity;
-  result["is_pool"] = named.is_pool;
-  if (named.is_pool) {
+  result["is_pool"] = named.is_pool || named.is_avg_pool;
+  result["operation"] = named.is_avg_pool ? "avg_pool" : named.is_pool ? "max_pool" : "conv";
+  if (named.is_avg_pool) {
+    const AvgPoolProblem& p = named.avg_pool;
+    const int dims = p.spatial_dims;
+    result["text"] = to_string(p);
+    result["n"] = p.n, result["c"] = p.c;
+    result["input"] = spatial(p.input, dims), result["output"] = spatial(p.output, dims);
+    result["kernel"] = spatial(p.adaptive ? p.output : p.window, dims);
+    result["stride"] = spatial(p.stride, dims), result["padding"] = spatial(p.pad, dims);
+    result["dilation"] = spatial(p.dilation, dims);
+    result["ceil_mode"] = p.ceil_mode, result["adaptive"] = p.adaptive;
+    result["count_include_pad"] = p.count_include_pad, result["divisor"] = p.divisor;
+    result["dtype"] = to_string(p.dtype), result["layout"] = to_string(p.layout);
+    result["direction"] = to_string(p.direction);
+  } else if (named.is_pool) {
     const PoolProblem& p = named.pool;
     const int dims = p.spatial_dims;
     result["text"] = to_string(p);
@@ -98,6 +114,8 @@ py::dict plan(const std::string& text, const std::string& device, const std::str
   const NamedProblem named = parse_problem(text);
   if (device == "cpu") {
     const cpu::Isa isa = cpu::current_isa();
+    if (named.is_avg_pool)
+      return cpu_plan(cpu::plan_avg_pool_cpu(named.avg_pool, isa, forced, true));
     return named.is_pool ? cpu_plan(cpu::plan_pool_cpu(named.pool, isa, forced, true))
                          : cpu_plan(cpu::plan_conv_cpu(named.conv, isa, forced, true));
   }
@@ -107,8 +125,10 @@ py::dict plan(const std::string& text, const std::string& device, const std::str
     for (const DeviceCaps& each : known_devices) known += std::string(", ") + each.name;
     throw std::invalid_argument("device '" + device + "' is not known; use one of " + known);
   }
-  if (named.is_pool) {
-    py::dict result = cuda_plan(plan_pool(named.pool, *caps, forced), *caps);
+  if (named.is_pool || named.is_avg_pool) {
+    py::dict result = named.is_pool
+                          ? cuda_plan(plan_pool(named.pool, *caps, forced), *caps)
+                          : cuda_plan(plan_avg_pool(named.avg_pool, *caps, forced), *caps);
     result["shared_bytes"] = 0;
     return result;
   }
@@ -131,10 +151,24 @@ void append_cpu_kernels(py::list& result, const char* operation, const std::vect
   }
 }
 
+template <class Kernel>
+void append_pool_kernels(py::list& result, const char* operation,
+                         const std::vector<Kernel>& table) {
+  for (const Kernel& kernel : table) {
+    py::dict row;
+    row["backend"] = "cuda", row["operation"] = operation, row["name"] = kernel.name;
+    row["direction"] = to_string(kernel.direction), row["dtype"] = to_string(kernel.dtype);
+    row["threads"] = kernel.threads;
+    row["symbol"] = kernel.symbol;
+    result.append(row);
+  }
+}
+
 py::list kernels() {
   py::list result;
   append_cpu_kernels(result, "conv", cpu::conv_cpu_kernel_table());
   append_cpu_kernels(result, "max_pool", cpu::pool_cpu_kernel_table());
+  append_cpu_kernels(result, "avg_pool", cpu::avg_pool_cpu_kernel_table());
   for (const ConvKernelInfo& kernel : conv_kernel_table()) {
     py::dict row;
     row["backend"] = "cuda", row["operation"] = "conv", row["name"] = kernel.name;
@@ -145,14 +179,8 @@ py::list kernels() {
     row["symbol"] = kernel.symbol;
     result.append(row);
   }
-  for (const PoolKernelInfo& kernel : pool_kernel_table()) {
-    py::dict row;
-    row["backend"] = "cuda", row["operation"] = "max_pool", row["name"] = kernel.name;
-    row["direction"] = to_string(kernel.direction), row["dtype"] = to_string(kernel.dtype);
-    row["threads"] = kernel.threads;
-    row["symbol"] = kernel.symbol;
-    result.append(row);
-  }
+  append_pool_kernels(result, "max_pool", pool_kernel_table());
+  append_pool_kernels(result, "avg_pool", avg_pool_kernel_table());
   return result;
 }
 
@@ -185,8 +213,10 @@ std::string check_launch(const std::string& device, int registers, int64_t stati
 void force_kernel(const std::string& operation, const std::string& name) {
   if (operation == "conv") forced_conv_kernel() = name;
   else if (operation == "max_pool") forced_pool_kernel() = name;
+  else if (operation == "avg_pool") forced_avg_pool_kernel() = name;
   else
-    throw std::invalid_argument("operation '" + operation + "' is not known; use conv or max_pool");
+    throw std::invalid_argument("operation '" + operation +
+                                "' is not known; use conv, max_pool or avg_pool");
 }
 
 }  // namespace

@@ -40,4 +40,15 @@ CNNKERN_DEFINE_OPS(CNNKERN_OP_NAMESPACE) {
   m.def(
       "max_pool_gather(Tensor input, Tensor indices, SymInt[] kernel_size, SymInt[] stride, "
       "SymInt[] padding, SymInt[] dilation, bool ceil_mode) -> Tensor");
+  // Average pooling is linear: forward and backward are each other's derivatives.
+  m.def(
+      "avg_pool_forward(Tensor input, SymInt[] kernel_size, SymInt[] stride, SymInt[] padding, "
+      "SymInt[] dilation, bool ceil_mode, bool count_include_pad, int? divisor_override) "
+      "-> Tensor");
+  m.def(
+      "avg_pool_backward(Tensor grad_output, SymInt[] input_size, SymInt[] kernel_size, "
+      "SymInt[] stride, SymInt[] padding, SymInt[] dilation, bool ceil_mode, "
+      "bool count_include_pad, int? divisor_override) -> Tensor");
+  m.def("adaptive_avg_pool_forward(Tensor input, SymInt[] output_size) -> Tensor");
+  m.def("adaptive_avg_pool_backward(Tensor grad_output, SymInt[] input_size) -> Tensor");
 }

@@ -23,6 +23,7 @@ OPTIONS = [f"{d} {layout}" for d in ("f32", "f64", "f16", "bf16") for layout in 
 ONCE = ("f64 nchw", "f16 nhwc", "bf16 nchw")
 CONV_DIRECTIONS = ("fprop", "dgrad", "wgrad")
 POOL_DIRECTIONS = ("maxpool", "maxpool_backward")
+AVG_DIRECTIONS = ("avgpool", "avgpool_backward", "adaptive_avgpool", "adaptive_avgpool_backward")
 
 
 def has_emulator() -> str:
@@ -80,6 +81,9 @@ def lines() -> list[str]:
 def texts(line: str) -> Iterator[str]:
     """The problem in every direction, dtype and layout that the line leaves open."""
     problem = Problem.parse(line)
+    if problem.operation == "avg_pool":
+        yield from _avg_pool_texts(line, problem)
+        return
     directions = POOL_DIRECTIONS if problem.is_pool else CONV_DIRECTIONS
     if any(word in directions or word in " ".join(OPTIONS).split() for word in line.split()):
         yield line
@@ -88,6 +92,15 @@ def texts(line: str) -> Iterator[str]:
         for option in OPTIONS:
             if len(problem.kernel) > 1 or "nhwc" not in option:  # 1-d tensors have one order only
                 yield f"{line} {option} {direction}"
+
+
+def _avg_pool_texts(line: str, problem: Problem) -> Iterator[str]:
+    """The word that makes it an average pooling is in the line itself: both directions of it."""
+    word = next(word for word in line.split() if word in AVG_DIRECTIONS)
+    for direction in (word, f"{word}_backward"):
+        for option in OPTIONS:
+            if len(problem.kernel) > 1 or "nhwc" not in option:
+                yield f"{line} {option}".replace(f" {word}", f" {direction}")
 
 
 def _once_per_dtype(text: str) -> bool:
@@ -131,6 +144,9 @@ def operands(problem: Problem, make=integers) -> list[torch.Tensor]:
     """The tensors that ``problems.run`` takes, in float64; a bias where the direction takes one."""
     x, w = make(problem.input_shape, "x"), make(problem.weight_shape, "w")
     dy = make(problem.output_shape, "dy")
+    if problem.operation == "avg_pool":
+        counts = torch.from_numpy(reference.avg_pool_divisors(problem))
+        return [x if problem.direction == "forward" else dy * counts]  # so quotients are integers
     if problem.is_pool:
         return [x] if problem.direction == "forward" else [dy, pool_indices(problem)]
     bias = {"fprop": [problem.k], "dgrad": [problem.c]}.get(problem.direction)
@@ -156,6 +172,8 @@ def prepared(problem: Problem, values: list[torch.Tensor]) -> list[torch.Tensor]
 def expected(problem: Problem, values: list[torch.Tensor]) -> np.ndarray:
     """The float64 reference's result for float64 operands."""
     first, *others = [value.numpy() for value in values]
+    if problem.operation == "avg_pool":
+        return getattr(reference, f"avg_pool_{problem.direction}")(problem, first)
     if problem.is_pool:
         if problem.direction == "forward":
             return reference.max_pool(problem, first)[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import numpy as np
@@ -95,3 +96,46 @@ def max_pool_backward(problem: Problem, dy: np.ndarray, at: np.ndarray) -> np.nd
     for p in range(int(np.prod(problem.output))):
         np.add.at(dx, (image, channel, at.reshape(n, c, -1)[..., p]), dy.reshape(n, c, -1)[..., p])
     return dx.reshape(problem.input_shape)
+
+
+def _avg_pool_matrix(problem: Problem, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of one axis: which positions each window sums (windows × positions), and what it counts."""
+    size, windows = problem.input[axis], problem.output[axis]
+    sees, counts = np.zeros((windows, size)), np.zeros(windows)
+    for o in range(windows):
+        if problem.adaptive:
+            sees[o, o * size // windows : -(-(o + 1) * size // windows)] = 1
+            counts[o] = sees[o].sum()
+            continue
+        for tap in range(problem.kernel[axis]):
+            pad = problem.padding[2 * axis]
+            at = o * problem.stride[axis] + tap * problem.dilation[axis] - pad
+            inside = 0 <= at < size
+            if inside:
+                sees[o, at] += 1
+            if at < size + pad and (inside or problem.count_include_pad):
+                counts[o] += 1
+    return sees, np.maximum(counts, 1)
+
+
+def avg_pool_divisors(problem: Problem) -> np.ndarray:
+    """What each window's sum is divided by."""
+    if problem.divisor is not None:
+        return np.full(problem.output, float(problem.divisor))
+    counts = [_avg_pool_matrix(problem, axis)[1] for axis in range(len(problem.input))]
+    return functools.reduce(np.multiply.outer, counts)
+
+
+def avg_pool_forward(problem: Problem, x: np.ndarray) -> np.ndarray:
+    for axis in range(len(problem.input)):
+        sees = _avg_pool_matrix(problem, axis)[0]
+        x = np.moveaxis(np.tensordot(x, sees, (axis + 2, 1)), -1, axis + 2)
+    return x / avg_pool_divisors(problem)
+
+
+def avg_pool_backward(problem: Problem, dy: np.ndarray) -> np.ndarray:
+    dx = dy / avg_pool_divisors(problem)
+    for axis in range(len(problem.input)):
+        sees = _avg_pool_matrix(problem, axis)[0]
+        dx = np.moveaxis(np.tensordot(dx, sees, (axis + 2, 0)), -1, axis + 2)
+    return dx

@@ -65,8 +65,8 @@ class Instruction:
     @property
     def target(self) -> int | None:
         """Where a branch or call leads, if this is one."""
-        if self.kind not in ("BRA", "CALL", "WARPSYNC"):
-            return None
+        if self.kind not in ("BRA", "CALL", "WARPSYNC") or self.opcode == "WARPSYNC":
+            return None  # a bare WARPSYNC has a mask of lanes, no target
         found = TARGET.search(self.operands)
         return int(found[1], 16) if found else None
 

@@ -16,7 +16,11 @@ from __future__ import annotations
 
 from cnnkern import _C as _C  # loading it defines the operators
 from cnnkern import _library
-from cnnkern._ops import convolution, max_pooling
+from cnnkern._ops import avg_pooling, convolution, max_pooling
+from cnnkern._ops.avg_pooling import adaptive_avg_pool_backward as adaptive_avg_pool_backward
+from cnnkern._ops.avg_pooling import adaptive_avg_pool_forward as adaptive_avg_pool_forward
+from cnnkern._ops.avg_pooling import avg_pool_backward as avg_pool_backward
+from cnnkern._ops.avg_pooling import avg_pool_forward as avg_pool_forward
 from cnnkern._ops.convolution import conv_bias_grad as conv_bias_grad
 from cnnkern._ops.convolution import conv_forward as conv_forward
 from cnnkern._ops.convolution import conv_input_grad as conv_input_grad
@@ -26,7 +30,7 @@ from cnnkern._ops.max_pooling import max_pool_forward as max_pool_forward
 from cnnkern._ops.max_pooling import max_pool_gather as max_pool_gather
 from cnnkern._ops.max_pooling import max_pool_values as max_pool_values
 
-RULES = (*convolution.RULES, *max_pooling.RULES)
+RULES = (*convolution.RULES, *max_pooling.RULES, *avg_pooling.RULES)
 _library.register("cnnkern", RULES)
 
 

@@ -4,6 +4,12 @@ Where torch takes one padding per axis, these also take one per side: ``padding=
 pads the top by 1, the bottom by 2, the left by 0, the right by 1, without a copy.
 """
 
+from cnnkern.functional.avg_pooling import adaptive_avg_pool1d as adaptive_avg_pool1d
+from cnnkern.functional.avg_pooling import adaptive_avg_pool2d as adaptive_avg_pool2d
+from cnnkern.functional.avg_pooling import adaptive_avg_pool3d as adaptive_avg_pool3d
+from cnnkern.functional.avg_pooling import avg_pool1d as avg_pool1d
+from cnnkern.functional.avg_pooling import avg_pool2d as avg_pool2d
+from cnnkern.functional.avg_pooling import avg_pool3d as avg_pool3d
 from cnnkern.functional.convolution import conv1d as conv1d
 from cnnkern.functional.convolution import conv2d as conv2d
 from cnnkern.functional.convolution import conv3d as conv3d
@@ -15,6 +21,12 @@ from cnnkern.functional.max_pooling import max_pool2d as max_pool2d
 from cnnkern.functional.max_pooling import max_pool3d as max_pool3d
 
 __all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
     "conv1d",
     "conv2d",
     "conv3d",

@@ -4,6 +4,12 @@ Each class is a subclass of torch's with the same constructor, parameters, ``sta
 only the computation differs.
 """
 
+from cnnkern.nn.avg_pooling import AdaptiveAvgPool1d as AdaptiveAvgPool1d
+from cnnkern.nn.avg_pooling import AdaptiveAvgPool2d as AdaptiveAvgPool2d
+from cnnkern.nn.avg_pooling import AdaptiveAvgPool3d as AdaptiveAvgPool3d
+from cnnkern.nn.avg_pooling import AvgPool1d as AvgPool1d
+from cnnkern.nn.avg_pooling import AvgPool2d as AvgPool2d
+from cnnkern.nn.avg_pooling import AvgPool3d as AvgPool3d
 from cnnkern.nn.convolution import Conv1d as Conv1d
 from cnnkern.nn.convolution import Conv2d as Conv2d
 from cnnkern.nn.convolution import Conv3d as Conv3d
@@ -21,6 +27,12 @@ from cnnkern.nn.max_pooling import MaxPool2d as MaxPool2d
 from cnnkern.nn.max_pooling import MaxPool3d as MaxPool3d
 
 __all__ = [
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool3d",
+    "AvgPool1d",
+    "AvgPool2d",
+    "AvgPool3d",
     "Conv1d",
     "Conv2d",
     "Conv3d",

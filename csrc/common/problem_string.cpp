@@ -40,6 +40,15 @@ Sizes parse_sizes(const std::string& word) {
   return sizes.count("c") ? sizes : Sizes{};
 }
 
+// The M of a word such as divisor5; 0 if the word is none.
+int64_t divisor_in(const std::string& word) {
+  const std::string key = "divisor";
+  if (!word.starts_with(key) || word.size() == key.size() || word.size() > key.size() + 15 ||
+      word.find_first_not_of("0123456789", key.size()) != std::string::npos)
+    return 0;
+  return std::stoll(word.substr(key.size()));
+}
+
 struct Geometry {
   int spatial_dims;
   Extent3 input, filter, stride, dilation, pad_begin, pad_end;
@@ -116,6 +125,7 @@ NamedProblem parse_problem(const std::string& text) {
   Layout layout = Layout::nchw;
   ConvDirection conv_direction = ConvDirection::fprop;
   PoolDirection pool_direction = PoolDirection::forward;
+  AvgPoolProblem average;  // its options; the sizes come at the end
   bool ceil_mode = false;
 
   std::istringstream words(text);
@@ -137,6 +147,13 @@ NamedProblem parse_problem(const std::string& text) {
     else if (word == "maxpool") result.is_pool = true;
     else if (word == "maxpool_backward")
       result.is_pool = true, pool_direction = PoolDirection::backward;
+    else if (word.ends_with("avgpool") || word.ends_with("avgpool_backward")) {
+      const std::string kind = word.substr(0, word.find("avgpool"));
+      if (kind != "" && kind != "adaptive_") fail(word, "is no option");
+      result.is_avg_pool = true, average.adaptive = kind != "";
+      if (word.ends_with("_backward")) average.direction = AvgPoolDirection::backward;
+    } else if (word == "exclude_pad") average.count_include_pad = false;
+    else if (divisor_in(word) != 0) average.divisor = divisor_in(word);
     else if (word == "ceil") ceil_mode = true;
     else if (word.size() > 1 && word.size() < 8 && word[0] == 'x' &&
              word.find_first_not_of("0123456789", 1) == std::string::npos)
@@ -144,20 +161,39 @@ NamedProblem parse_problem(const std::string& text) {
     else if (sizes.empty() && !parse_sizes(word).empty()) sizes = parse_sizes(word);
     else if (sizes.empty() && result.name.empty()) result.name = word;
     else
-      fail(
-          word,
-          "is no size list and no option (f32 f64 f16 bf16 u8 i8 i16 i32 i64 nchw nhwc fprop dgrad "
-          "wgrad maxpool maxpool_backward ceil xM)");
+      fail(word,
+           "is no size list and no option (f32 f64 f16 bf16 u8 i8 i16 i32 i64 nchw nhwc fprop dgrad "
+           "wgrad maxpool maxpool_backward avgpool avgpool_backward adaptive_avgpool "
+           "adaptive_avgpool_backward ceil exclude_pad divisorM xM)");
   }
   if (sizes.empty()) fail(text, "has no size list such as n8c64h56w56k64r3s3p1");
   if (!sizes.count("h") && !sizes.count("w")) fail(text, "gives neither h nor w");
 
   const auto get = [&](const char* key) { return sizes.count(key) ? sizes.at(key) : int64_t{1}; };
   const Geometry g = geometry_of(sizes);
-  if (result.is_pool) {
+  if (result.is_pool && result.is_avg_pool) fail(text, "is a max and an average pooling");
+  if (!result.is_avg_pool && (!average.count_include_pad || average.divisor != 0))
+    fail(text, "has options of an average pooling, but is none");
+  if (result.is_pool || result.is_avg_pool) {
     if (sizes.count("k") || sizes.count("g")) fail(text, "is a pooling and takes no k and no g");
     if (!(g.pad_begin == g.pad_end))
       fail(text, "is a pooling and takes the same padding on both sides");
+  }
+  if (result.is_avg_pool) {
+    AvgPoolProblem& p = result.avg_pool = average;
+    p.dtype = dtype, p.layout = layout, p.spatial_dims = g.spatial_dims;
+    p.n = get("n"), p.c = get("c"), p.input = g.input;
+    if (p.adaptive) {
+      if (!(g.stride == Extent3{} && g.dilation == Extent3{} && g.pad_begin == Extent3{0, 0, 0}) ||
+          ceil_mode || !p.count_include_pad || p.divisor != 0)
+        fail(text, "is adaptive and takes no stride, dilation, padding, ceil or divisor");
+      p.output = g.filter;
+    } else {
+      p.window = g.filter, p.stride = g.stride, p.dilation = g.dilation, p.pad = g.pad_begin;
+      p.ceil_mode = ceil_mode;
+      p.set_output();
+    }
+  } else if (result.is_pool) {
     PoolProblem& p = result.pool;
     p.direction = pool_direction, p.dtype = dtype, p.layout = layout,
     p.spatial_dims = g.spatial_dims;
@@ -210,6 +246,23 @@ std::string to_string(const PoolProblem& problem) {
   append_options(out, problem.dtype, problem.layout);
   out << (problem.direction == PoolDirection::backward ? " maxpool_backward" : " maxpool");
   if (problem.ceil_mode) out << " ceil";
+  return out.str();
+}
+
+std::string to_string(const AvgPoolProblem& problem) {
+  std::ostringstream out;
+  out << "n" << problem.n << "c" << problem.c;
+  append_input(out, problem.input, problem.spatial_dims);
+  append_window(out, problem.adaptive ? problem.output : problem.window, problem.spatial_dims);
+  append_axes(out, "u", problem.stride, problem.spatial_dims, 1);
+  append_axes(out, "p", problem.pad, problem.spatial_dims, 0);
+  append_axes(out, "l", problem.dilation, problem.spatial_dims, 1);
+  append_options(out, problem.dtype, problem.layout);
+  out << (problem.adaptive ? " adaptive_avgpool" : " avgpool");
+  if (problem.direction == AvgPoolDirection::backward) out << "_backward";
+  if (problem.ceil_mode) out << " ceil";
+  if (!problem.count_include_pad) out << " exclude_pad";
+  if (problem.divisor != 0) out << " divisor" << problem.divisor;
   return out.str();
 }
 

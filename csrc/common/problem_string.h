@@ -2,6 +2,7 @@
 //
 //   resnet50.conv2 x3 n16c64h56w56k64r3s3p1 f16 nhwc dgrad      a convolution
 //   alexnet.pool1 n16c64h55w55r3s3u2 maxpool ceil                a max pooling
+//   densenet.pool n8c128h56w56r2s2u2 avgpool                     an average pooling
 //
 // One word holds the sizes, each a key and a number; the rest are options in any order:
 //   n images  g groups  c channels  d h w input  k filters  t r s filter or window
@@ -9,12 +10,15 @@
 //   pf pk pt pb pl pr: padding of one side (front back top bottom left right)
 // Left out: n, g, u and l are 1, p is 0, w is h, s is r. Only w makes a problem 1-d, d makes it
 // 3-d. Options: f32 f64 f16 bf16 u8 i8 i16 i32 i64, nchw nhwc, fprop dgrad wgrad, maxpool (forward)
-// maxpool_backward, ceil, xM (how often the layer occurs). A word before the sizes is the layer's
-// name.
+// maxpool_backward, avgpool avgpool_backward adaptive_avgpool adaptive_avgpool_backward, ceil,
+// exclude_pad (not count_include_pad) and divisorM (divisor_override) of avgpool, xM (how often the
+// layer occurs). A word before the sizes is the layer's name. In adaptive_avgpool t r s are the
+// output's sizes.
 #pragma once
 
 #include <string>
 
+#include "common/avg_pool_problem.h"
 #include "common/conv_problem.h"
 #include "common/pool_problem.h"
 
@@ -23,9 +27,10 @@ namespace cnnkern {
 struct NamedProblem {
   std::string name;
   int multiplicity = 1;
-  bool is_pool = false;
-  ConvProblem conv;  // meaningful unless is_pool
-  PoolProblem pool;  // meaningful if is_pool
+  bool is_pool = false, is_avg_pool = false;  // at most one
+  ConvProblem conv;                           // meaningful unless one of them
+  PoolProblem pool;                           // meaningful if is_pool
+  AvgPoolProblem avg_pool;                    // meaningful if is_avg_pool
 };
 
 /// Throws std::invalid_argument with one sentence naming the word that is wrong.
@@ -34,5 +39,6 @@ NamedProblem parse_problem(const std::string& text);
 /// The shortest string that parses back to the same problem.
 std::string to_string(const ConvProblem& problem);
 std::string to_string(const PoolProblem& problem);
+std::string to_string(const AvgPoolProblem& problem);
 
 }  // namespace cnnkern

@@ -1,6 +1,7 @@
 #include "emulator/arch_path.h"
 
 #include "cuda/conv/conv_launch.h"
+#include "cuda/pool/avg_pool_launch.h"
 #include "cuda/pool/pool_launch.h"
 #include "emulator/tensors.h"
 
@@ -47,11 +48,22 @@ void emulate_pool(const PoolPlan& plan, const PoolProblem& p, const PoolTensors&
   launch_pool(plan, p, tensors, nullptr);
 }
 
+void emulate_avg_pool(const AvgPoolPlan& plan, const AvgPoolProblem& p,
+                      const AvgPoolTensors& tensors) {
+  const int64_t size = size_of(p.dtype);
+  const bool backward = p.direction == AvgPoolDirection::backward;
+  const TensorScope scope({
+      {"input", tensors.input, size, p.input_elements(), backward},
+      {"output", tensors.output, size, p.output_elements(), !backward},
+  });
+  launch_avg_pool(plan, p, tensors, nullptr);
+}
+
 }  // namespace
 
 ArchPath arch_path() {
   return {find_device("sm_" + std::to_string(CNNKERN_ARCH / 10)), emulate_conv, emulate_bias_grad,
-          emulate_pool};
+          emulate_pool, emulate_avg_pool};
 }
 
 }  // namespace cnnkern::CNNKERN_CUDA_NAMESPACE

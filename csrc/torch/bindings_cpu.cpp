@@ -2,6 +2,7 @@
 #include "common/problem_string.h"
 #include "common/trace.h"
 #include "cpu/conv/conv_cpu.h"
+#include "cpu/pool/avg_pool_cpu.h"
 #include "cpu/pool/pool_cpu.h"
 #include "torch/forced_kernel.h"
 #include "torch/operators.h"
@@ -44,6 +45,17 @@ struct CpuBackend {
       return to_string(problem) + " -> " + name + " (" + cpu::to_string(plan.isa) + ")";
     });
     cpu::run_pool_cpu(plan, problem, tensors, torch_threads());
+  }
+
+  static void avg_pool(const AvgPoolProblem& problem, const AvgPoolTensors& tensors,
+                       const Tensor&) {
+    const cpu::AvgPoolCpuPlan plan =
+        cpu::plan_avg_pool_cpu(problem, cpu::current_isa(), forced_avg_pool_kernel());
+    const std::string name = "cpu.avg_pool." + plan.kernel;
+    trace::launched(name, [&] {
+      return to_string(problem) + " -> " + name + " (" + cpu::to_string(plan.isa) + ")";
+    });
+    cpu::run_avg_pool_cpu(plan, problem, tensors, torch_threads());
   }
 };
 

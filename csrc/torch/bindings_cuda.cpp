@@ -9,6 +9,8 @@
 #include "common/trace.h"
 #include "cuda/conv/conv_launch.h"
 #include "cuda/conv/conv_plan.h"
+#include "cuda/pool/avg_pool_launch.h"
+#include "cuda/pool/avg_pool_plan.h"
 #include "cuda/pool/pool_launch.h"
 #include "cuda/pool/pool_plan.h"
 #include "torch/forced_kernel.h"
@@ -85,6 +87,16 @@ struct CudaBackend {
     trace::launched("cuda." + plan.kernel,
                     [&] { return to_string(problem) + " -> cuda." + to_string(plan); });
     CNNKERN_CUDA_NAMESPACE::launch_pool(plan, problem, tensors, stream(device));
+  }
+
+  static void avg_pool(const AvgPoolProblem& problem, const AvgPoolTensors& tensors,
+                       const Tensor& like) {
+    const int device = like.get_device_index();
+    const torch::stable::accelerator::DeviceGuard guard(device);
+    const AvgPoolPlan plan = plan_avg_pool(problem, caps_of(device), forced_avg_pool_kernel());
+    trace::launched("cuda." + plan.kernel,
+                    [&] { return to_string(problem) + " -> cuda." + to_string(plan); });
+    CNNKERN_CUDA_NAMESPACE::launch_avg_pool(plan, problem, tensors, stream(device));
   }
 };
 

@@ -62,6 +62,14 @@ struct EmulatorBackend {
                     [&] { return to_string(problem) + " -> emulator." + to_string(plan); });
     path().launch_pool(plan, problem, tensors);
   }
+
+  static void avg_pool(const AvgPoolProblem& problem, const AvgPoolTensors& tensors,
+                       const Tensor&) {
+    const AvgPoolPlan plan = plan_avg_pool(problem, *emulated_device(), forced_avg_pool_kernel());
+    trace::launched("emulator." + plan.kernel,
+                    [&] { return to_string(problem) + " -> emulator." + to_string(plan); });
+    path().launch_avg_pool(plan, problem, tensors);
+  }
 };
 
 void set_device(const std::string& name) {
@@ -78,7 +86,9 @@ void set_device(const std::string& name) {
 }
 
 void force_kernel(const std::string& operation, const std::string& name) {
-  (operation == "conv" ? forced_conv_kernel() : forced_pool_kernel()) = name;
+  (operation == "conv"       ? forced_conv_kernel()
+   : operation == "avg_pool" ? forced_avg_pool_kernel()
+                             : forced_pool_kernel()) = name;
 }
 
 // 0 for all of them.

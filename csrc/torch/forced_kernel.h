@@ -15,4 +15,9 @@ inline std::string& forced_pool_kernel() {
   return name;
 }
 
+inline std::string& forced_avg_pool_kernel() {
+  static std::string name;
+  return name;
+}
+
 }  // namespace cnnkern

@@ -4,8 +4,10 @@
 //   void conv(const ConvProblem&, const ConvTensors&, const Tensor& like);
 //   void bias_grad(const ConvProblem&, const void* grad_output, void* grad_bias, const Tensor&
 //   like); void pool(const PoolProblem&, const PoolTensors&, const Tensor& like);
+//   void avg_pool(const AvgPoolProblem&, const AvgPoolTensors&, const Tensor& like);
 #pragma once
 
+#include "torch/avg_pool_operators.h"
 #include "torch/conv_operators.h"
 #include "torch/max_pool_operators.h"
 
@@ -15,6 +17,7 @@ template <class Backend>
 void register_operators(torch::stable::detail::StableLibrary& m) {
   register_conv_operators<Backend>(m);
   register_max_pool_operators<Backend>(m);
+  register_avg_pool_operators<Backend>(m);
 }
 
 }  // namespace cnnkern

@@ -49,7 +49,7 @@ def host_sources() -> list[Path]:
         *sorted((csrc / "emulator").glob("*.cpp")),
         *sorted((csrc / "common").glob("*.cpp")),
         *sorted((csrc / "cuda").rglob("*.cpp")),
-        csrc / "cpu" / "reference.cpp",
+        *sorted((csrc / "cpu").glob("reference*.cpp")),
     ]
 
 

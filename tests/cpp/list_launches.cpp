@@ -16,6 +16,7 @@
 
 #include "common/problem_string.h"
 #include "cuda/conv/conv_launch.h"
+#include "cuda/pool/avg_pool_launch.h"
 #include "cuda/pool/pool_launch.h"
 #include "emulator/gpus.h"
 
@@ -103,15 +104,26 @@ void list_pool(PoolProblem problem, const DeviceCaps& device) {
   }
 }
 
+void list_avg_pool(AvgPoolProblem problem, const DeviceCaps& device) {
+  for (const auto direction : {AvgPoolDirection::forward, AvgPoolDirection::backward}) {
+    problem.direction = direction;
+    const AvgPoolPlan plan = plan_avg_pool(problem, device);
+    list(device, plan.symbol, [&](cudaStream_t stream) {
+      launch_avg_pool(plan, problem, {anywhere, anywhere}, stream);
+    });
+  }
+}
+
 void list_line(const std::string& line) {
   NamedProblem named = parse_problem(line);
   for (const DeviceCaps& device : known_devices) {
     emulator::set_gpu(0, device);
     for (const Layout layout : {Layout::nchw, Layout::nhwc})
       for (const DType dtype : dtypes) {
-        named.conv.layout = named.pool.layout = layout;
-        named.conv.dtype = named.pool.dtype = dtype;
-        if (named.is_pool) list_pool(named.pool, device);
+        named.conv.layout = named.pool.layout = named.avg_pool.layout = layout;
+        named.conv.dtype = named.pool.dtype = named.avg_pool.dtype = dtype;
+        if (named.is_avg_pool) list_avg_pool(named.avg_pool, device);
+        else if (named.is_pool) list_pool(named.pool, device);
         else list_conv(named.conv, device);
       }
   }

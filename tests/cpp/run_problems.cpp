@@ -22,8 +22,10 @@
 #include <set>
 #include <sstream>
 
+#include "avg_pool_gradients.h"
 #include "common/problem_string.h"
 #include "cpu/reference.h"
+#include "cpu/reference_avg_pool.h"
 #include "emulator/arch_path.h"
 #include "emulator/gpus.h"
 #include "emulator/launch.h"
@@ -89,6 +91,22 @@ class Runner {
           })) {
         taken = true;
         check(name, to_string(problem), seed, [&] { return run_conv(plan, problem, seed); });
+      }
+    }
+    require_taken(taken, to_string(problem));
+  }
+
+  void run(const AvgPoolProblem& problem, uint64_t seed) {
+    bool taken = false;
+    for (const AvgPoolKernelInfo& info : avg_pool_kernel_table()) {
+      AvgPoolPlan plan;
+      if (info.direction == problem.direction && info.dtype == problem.dtype && wanted(info.name) &&
+          planned(info.name, [&](const DeviceCaps& device) {
+            plan = plan_avg_pool(problem, device, info.name);
+          })) {
+        taken = true;
+        check(info.name, to_string(problem), seed,
+              [&] { return run_avg_pool(plan, problem, seed); });
       }
     }
     require_taken(taken, to_string(problem));
@@ -258,6 +276,25 @@ class Runner {
     return input.compare("input") + output.compare("output") + indices.compare("indices");
   }
 
+  std::string run_avg_pool(const AvgPoolPlan& plan, const AvgPoolProblem& p, uint64_t seed) {
+    const int64_t size = size_of(p.dtype);
+    RandomIntegers random(seed);
+    Pair input(p.input_elements(), size, offset(seed, 0));
+    Pair output(p.output_elements(), size, offset(seed, 1));
+    const auto tensors = [&](GuardedBuffer Pair::* side) {
+      return AvgPoolTensors{(input.*side).data(), (output.*side).data()};
+    };
+    const bool forward = p.direction == AvgPoolDirection::forward;
+    Pair &read = forward ? input : output, &written = forward ? output : input;
+    read.reference.fill_integers(p.dtype, random, 2);
+    if (!forward) multiply_by_divisors(p, read.reference.data());
+    read.kernel.copy_from(read.reference);
+    written.kernel.fill_nan();
+    cpu::reference_avg_pool(p, tensors(&Pair::reference), serial);
+    timed(plan.kernel, [&] { arch_.launch_avg_pool(plan, p, tensors(&Pair::kernel)); });
+    return input.compare("input") + output.compare("output");
+  }
+
   const ArchPath& arch_;
   const Options& options_;
   Tally& tally_;
@@ -285,7 +322,11 @@ void run_variants(Runner& runner, const Problem& line, size_t line_number,
 void run_line(size_t line_number, const ArchPath& arch, const Options& options, Tally& tally) {
   Runner runner(arch, options, tally);
   const NamedProblem problem = parse_problem(options.problems[line_number]);
-  if (problem.is_pool)
+  if (problem.is_avg_pool)
+    run_variants<AvgPoolProblem, AvgPoolDirection>(
+        runner, problem.avg_pool, line_number,
+        {AvgPoolDirection::forward, AvgPoolDirection::backward}, options);
+  else if (problem.is_pool)
     run_variants<PoolProblem, PoolDirection>(
         runner, problem.pool, line_number,
         {PoolDirection::forward, PoolDirection::backward, PoolDirection::gather}, options);

@@ -20,10 +20,13 @@
 #include <string>
 #include <vector>
 
+#include "avg_pool_gradients.h"
 #include "common/problem_string.h"
 #include "cpu/conv/conv_cpu.h"
+#include "cpu/pool/avg_pool_cpu.h"
 #include "cpu/pool/pool_cpu.h"
 #include "cpu/reference.h"
+#include "cpu/reference_avg_pool.h"
 
 namespace {
 
@@ -248,6 +251,29 @@ void check_pool(PoolProblem p, bool with_nan) {
   });
 }
 
+void check_avg_pool(AvgPoolProblem p, AvgPoolDirection direction) {
+  std::mt19937 random(4);
+  p.direction = direction;
+  Guarded input(p.dtype, p.input_elements()), output(p.dtype, p.output_elements());
+  const bool forward = direction == AvgPoolDirection::forward;
+  Guarded &read = forward ? input : output, &written = forward ? output : input;
+  read.fill(random, true);
+  if (!forward) multiply_by_divisors(p, output.data());
+  const Guarded blank = written, source = read;
+  cpu::reference_avg_pool(p, {input.data(), output.data()}, in_pieces(1));
+  const Guarded expected = written;
+  for (const cpu::AvgPoolCpuKernel& kernel : cpu::avg_pool_cpu_kernel_table())
+    for (const cpu::Isa isa : {cpu::Isa::scalar, cpu::Isa::avx2, cpu::Isa::avx512}) {
+      ++checks;
+      const std::string what = to_string(p) + " " + kernel.name + " " + to_string(isa);
+      written = blank;
+      kernel.run(p, {input.data(), output.data()}, isa, in_pieces(5));
+      if (!written.same(expected)) fail(what + ": differs from the reference");
+      if (!written.guards_intact()) fail(what + ": wrote outside");
+      if (!read.same(source)) fail(what + ": changed its input");
+    }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -255,7 +281,7 @@ int main(int argc, char** argv) {
   if (problems.empty()) {
     problems = built_in;
     problems.insert(problems.end(), built_in_pools.begin(), built_in_pools.end());
-    for (const char* name : {"conv.txt", "pool.txt", "regressions.txt"}) {
+    for (const char* name : {"conv.txt", "pool.txt", "avg_pool.txt", "regressions.txt"}) {
       std::ifstream file(std::string("tests/problems/") + name);
       for (std::string line; std::getline(file, line);)
         if (!line.empty() && line[0] != '#') problems.push_back(line);
@@ -265,6 +291,13 @@ int main(int argc, char** argv) {
     NamedProblem named = parse_problem(text);
     for (const DType dtype : {DType::float32, DType::float64, DType::float16, DType::bfloat16})
       for (const Layout layout : {Layout::nchw, Layout::nhwc}) {
+        if (named.is_avg_pool) {
+          named.avg_pool.dtype = dtype;
+          named.avg_pool.layout = layout;
+          check_avg_pool(named.avg_pool, AvgPoolDirection::forward);
+          check_avg_pool(named.avg_pool, AvgPoolDirection::backward);
+          continue;
+        }
         if (named.is_pool) {
           named.pool.dtype = dtype;
           named.pool.layout = layout;

@@ -1,0 +1,217 @@
+// Average pooling, strided or adaptive, forward and backward, any shape, both layouts.
+//
+// forward: one thread makes one output; it finds the window of each axis once, clipped to the
+// input, sums the taps in row-major order, and divides.
+// backward: gather-style. One thread owns one input element, finds the windows over it by range
+// arithmetic, and sums their gradients. No atomics, so the order is fixed and the result repeats
+// bit for bit. Where all windows have one divisor (no window counts fewer taps at a border, which
+// is torch's default), the sum is divided once; else each gradient is, by a reciprocal that is
+// made anew only when the divisor changes.
+// Sums are kept in float (double for float64). Threads walk the result in memory order: along w in
+// N C D H W, along c in channels last, so loads of neighbouring threads fall together. No shared
+// memory: window overlap is left to the caches. A grid of 2^31 blocks covers 2^39 elements.
+#include <bit>
+
+#include "common/fast_divmod.h"
+#include "cuda/indexing.cuh"
+#include "cuda/pool/avg_pool_launch.h"
+#include "cuda/primitives/ldst.cuh"
+
+namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
+namespace {
+
+constexpr int threads = 256;
+// The second launch bound: left to choose an occupancy, ptxas spills. Doubles take two registers.
+template <class T>
+constexpr int blocks = sizeof(T) == 8 ? 2 : 4;
+
+// Coordinates along one axis fit 32 bits (the plan sees to it); offsets in a tensor do not.
+__device__ __forceinline__ int narrow(int64_t value) { return static_cast<int>(value); }
+
+/// `taps` positions inside the input from `begin` on; `count` is the axis' factor of the divisor.
+struct Window {
+  int begin, taps, count;
+};
+
+/// The windows first, …, end − 1 of one axis.
+struct Windows {
+  int first, end;
+};
+
+/// One axis of a problem: AvgPoolProblem's arithmetic in 32 bits and without divisions.
+struct Axis {
+  int size, windows, taps, dilation, pad, footprint;
+  bool adaptive, include_pad;
+  FastDivmod by_stride, by_dilation;
+  FastDivmod64 by_size, by_windows;
+
+  Axis(const AvgPoolProblem& p, int axis)
+      : size(static_cast<int>(p.input[axis])),
+        windows(static_cast<int>(p.output[axis])),
+        taps(static_cast<int>(p.window[axis])),
+        dilation(static_cast<int>(p.adaptive ? 1 : p.dilation[axis])),
+        pad(static_cast<int>(p.pad[axis])),
+        footprint(static_cast<int>(p.footprint(axis))),
+        adaptive(p.adaptive),
+        include_pad(p.count_include_pad),
+        by_stride(p.stride[axis]),
+        by_dilation(dilation),
+        by_size(p.input[axis]),
+        by_windows(windows > 0 ? windows : 1) {}
+
+  /// How many taps of a window that starts at `start` lie before `end`.
+  __device__ __forceinline__ int taps_before(int start, int end) const {
+    return start >= end ? 0 : min(taps, by_dilation.divide(end - start + dilation - 1));
+  }
+
+  __device__ __forceinline__ Window window_at(int64_t o) const {
+    if (adaptive) {
+      const int begin = narrow(by_windows.divide(o * size));
+      const int end = narrow(by_windows.divide((o + 1) * size + windows - 1));
+      return {begin, end - begin, end - begin};
+    }
+    const int start = narrow(o) * static_cast<int>(by_stride.divisor) - pad;
+    const int first = start >= 0 ? 0 : by_dilation.divide(-start + dilation - 1);
+    const int inside = max(taps_before(start, size) - first, 0);
+    const int counted = include_pad ? taps_before(start, size + pad) : inside;
+    return {start + first * dilation, inside, max(counted, 1)};
+  }
+
+  /// All windows that have a tap at i; see covers().
+  __device__ __forceinline__ Windows windows_over(int64_t i) const {
+    if (adaptive)
+      return {narrow(by_size.divide(i * windows)),
+              narrow(by_size.divide((i + 1) * windows + size - 1))};
+    const int reach = narrow(i) + pad, begin = reach - footprint + 1;
+    const int stride = static_cast<int>(by_stride.divisor);
+    return {begin <= 0 ? 0 : by_stride.divide(begin + stride - 1),
+            min(windows, by_stride.divide(reach) + 1)};
+  }
+
+  /// Whether window o, one of windows_over(i), has a tap just there, not beside it.
+  __device__ __forceinline__ bool covers(int o, int64_t i) const {
+    if (dilation == 1) return true;
+    int beside;
+    by_dilation.divmod(narrow(i) + pad - o * static_cast<int>(by_stride.divisor), beside);
+    return beside == 0;
+  }
+};
+
+/// A problem as the kernels want it: input x, output y.
+struct AvgPoolGeometry {
+  int64_t n;
+  TensorShape x, y;
+  Axis d, h, w;
+  int64_t divisor;  // 0 if windows differ
+
+  explicit AvgPoolGeometry(const AvgPoolProblem& p)
+      : n(p.n),
+        x(p.layout, p.c, p.input),
+        y(p.layout, p.c, p.output),
+        d(p, 0),
+        h(p, 1),
+        w(p, 2),
+        divisor(p.uniform_divisor()) {}
+};
+
+/// 1 / x for a whole number x > 0, by Newton's method: CUDA's division is a call, too slow for a
+/// loop. The first guess, a well-known constant, is off by an eighth; each step squares the error.
+__device__ __forceinline__ float reciprocal(float x) {
+  float y = std::bit_cast<float>(0x7ef311c7u - std::bit_cast<uint32_t>(x));
+  for (int step = 0; step < 4; ++step) y = fmaf(y, fmaf(-x, y, 1.0f), y);
+  return y;
+}
+__device__ __forceinline__ double reciprocal(double x) {
+  double y = reciprocal(static_cast<float>(x));
+  for (int step = 0; step < 2; ++step) y = fma(y, fma(-x, y, 1.0), y);
+  return y;
+}
+
+/// value / x from 1 / x, with the remainder divided as well: exact where a quotient is. An
+/// infinite value has no remainder.
+template <class A>
+__device__ __forceinline__ A quotient(A value, A x, A reciprocal_of_x) {
+  const A rough = value * reciprocal_of_x;
+  const A fine = fma(fma(-rough, x, value), reciprocal_of_x, rough);
+  return fine == fine ? fine : rough;
+}
+
+template <class T>
+__global__ void __launch_bounds__(threads, blocks<T>)
+    avg_pool_forward(AvgPoolGeometry p, const T* __restrict__ input, T* __restrict__ output) {
+  const int64_t count = p.n * p.y.image_stride;
+  const int64_t i = grid_thread();
+  if (i >= count) return;
+  const Position at = p.y.position(i);
+  const Window d = p.d.window_at(at.d), h = p.h.window_at(at.h), w = p.w.window_at(at.w);
+  const int64_t step_w = p.w.dilation * p.x.pixel_stride;
+  const int64_t step_h = p.h.dilation * p.x.extent.w * p.x.pixel_stride;
+  const int64_t step_d = p.d.dilation * p.x.extent.h * p.x.extent.w * p.x.pixel_stride;
+  const int64_t first = p.x.offset(at.n, at.c, d.begin, h.begin, w.begin);
+  accumulator_t<T> sum = 0;
+  for (int t = 0; t < d.taps; ++t)
+    for (int r = 0; r < h.taps; ++r) {
+      int64_t offset = first + t * step_d + r * step_h;
+      for (int s = 0; s < w.taps; ++s, offset += step_w) sum += load_as_accumulator(input + offset);
+    }
+  const int64_t counted = static_cast<int64_t>(d.count) * h.count * w.count;
+  const auto divisor = static_cast<accumulator_t<T>>(p.divisor != 0 ? p.divisor : counted);
+  store_global(output + i, T(sum / divisor));
+}
+
+template <class T>
+__global__ void __launch_bounds__(threads, blocks<T>)
+    avg_pool_backward(AvgPoolGeometry p, const T* __restrict__ grad_output,
+                      T* __restrict__ grad_input) {
+  using A = accumulator_t<T>;
+  const int64_t count = p.n * p.x.image_stride;
+  const int64_t i = grid_thread();
+  if (i >= count) return;
+  const Position at = p.x.position(i);
+  const Windows zs = p.d.windows_over(at.d), ps = p.h.windows_over(at.h);
+  const Windows qs = p.w.windows_over(at.w);
+  const bool uniform = p.divisor != 0;
+  A sum = 0, divisor = 0, inverse = 0;
+  for (int z = zs.first; z < zs.end; ++z) {
+    if (!p.d.covers(z, at.d)) continue;
+    for (int h = ps.first; h < ps.end; ++h) {
+      if (!p.h.covers(h, at.h)) continue;
+      const int64_t rows =
+          uniform ? 1 : static_cast<int64_t>(p.d.window_at(z).count) * p.h.window_at(h).count;
+      for (int q = qs.first; q < qs.end; ++q) {
+        if (!p.w.covers(q, at.w)) continue;
+        const A gradient = load_as_accumulator(grad_output + p.y.offset(at.n, at.c, z, h, q));
+        if (uniform) {
+          sum += gradient;
+          continue;
+        }
+        const A counted = static_cast<A>(rows * p.w.window_at(q).count);
+        if (counted != divisor) {
+          divisor = counted;
+          inverse = reciprocal(divisor);
+        }
+        sum += quotient(gradient, divisor, inverse);
+      }
+    }
+  }
+  store_global(grad_input + i, T(uniform ? sum / static_cast<A>(p.divisor) : sum));
+}
+
+}  // namespace
+
+void launch_avg_pool(const AvgPoolPlan& plan, const AvgPoolProblem& problem,
+                     const AvgPoolTensors& tensors, cudaStream_t stream) {
+  if (plan.grid[0] == 0) return;  // an empty result
+  const dim3 grid(static_cast<unsigned>(plan.grid[0])), block(threads);
+  const AvgPoolGeometry geometry(problem);
+  dispatch(problem.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    auto* input = static_cast<T*>(tensors.input);
+    auto* output = static_cast<T*>(tensors.output);
+    if (problem.direction == AvgPoolDirection::forward)
+      CNNKERN_LAUNCH((avg_pool_forward<T>), grid, block, 0, stream, geometry, input, output);
+    else CNNKERN_LAUNCH((avg_pool_backward<T>), grid, block, 0, stream, geometry, output, input);
+  });
+}
+
+}  // namespace cnnkern::CNNKERN_CUDA_NAMESPACE
