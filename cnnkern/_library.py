@@ -10,6 +10,7 @@ from torch.autograd import forward_ad
 
 _AUTOCAST_DEVICES = ("cpu", "cuda")
 _AUTOCAST_KEYS = ("AutocastCPU", "AutocastCUDA")
+_CASTS = ("conv_forward", "conv_input_grad", "conv_bias_act")
 _registered: dict[str, torch.library.Library] = {}
 
 
@@ -29,7 +30,7 @@ def autocast(tensors: Sequence[Any]) -> list[Any]:
     return cast
 
 
-def _needs_function(tensors: Sequence[Any]) -> bool:
+def needs_function(tensors: Sequence[Any]) -> bool:
     """Whether a derivative or a transform of torch.func may be asked of this call."""
     if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
         return True
@@ -45,7 +46,7 @@ def _call_below_autograd(ops: Any, name: str, inputs: Sequence[Any]) -> Any:
 def wrap(rule: Any) -> Callable[..., Any]:
     """``wrapper(ops, *inputs)``: differentiable in eager mode, under torch.func, and compiled."""
     function = _eager_function(rule)
-    casts = rule.name in ("conv_forward", "conv_input_grad")
+    casts = rule.name in _CASTS
 
     def wrapper(ops: Any, *inputs: Any) -> Any:
         compiling = torch.compiler.is_compiling()
@@ -53,7 +54,7 @@ def wrap(rule: Any) -> Callable[..., Any]:
             inputs = (*autocast(inputs[: rule.tensors]), *inputs[rule.tensors :])
         if compiling:
             return getattr(ops, rule.name)(*inputs)
-        if _needs_function(inputs[: rule.tensors]):
+        if needs_function(inputs[: rule.tensors]):
             return function.apply(ops, *inputs)
         return _call_below_autograd(ops, rule.name, inputs)
 
@@ -102,7 +103,7 @@ def register(namespace: str, rules: Sequence[Any]) -> None:
             qualified, _registered_backward(rule), setup_context=_registered_setup(rule, ops)
         )
         torch.library.register_vmap(qualified, _registered_vmap(rule, ops))
-        if rule.name in ("conv_forward", "conv_input_grad"):
+        if rule.name in _CASTS:
             for key in _AUTOCAST_KEYS:
                 library.impl(rule.name, _autocast_kernel(rule, ops, key), key)
 

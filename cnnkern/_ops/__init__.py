@@ -17,6 +17,9 @@ from __future__ import annotations
 from cnnkern import _C as _C  # loading it defines the operators
 from cnnkern import _library
 from cnnkern._ops import convolution, max_pooling
+from cnnkern._ops.conv_bias_act import RULES as _CONV_BIAS_ACT_RULES
+from cnnkern._ops.conv_bias_act import conv_bias_act as conv_bias_act
+from cnnkern._ops.conv_bias_act import keeps_preactivation as keeps_preactivation
 from cnnkern._ops.convolution import conv_bias_grad as conv_bias_grad
 from cnnkern._ops.convolution import conv_forward as conv_forward
 from cnnkern._ops.convolution import conv_input_grad as conv_input_grad
@@ -25,7 +28,7 @@ from cnnkern._ops.max_pooling import max_pool_backward as max_pool_backward
 from cnnkern._ops.max_pooling import max_pool_forward as max_pool_forward
 from cnnkern._ops.max_pooling import max_pool_gather as max_pool_gather
 
-RULES = (*convolution.RULES, *max_pooling.RULES)
+RULES = (*convolution.RULES, *_CONV_BIAS_ACT_RULES, *max_pooling.RULES)
 _library.register("cnnkern", RULES)
 
 

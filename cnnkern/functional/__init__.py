@@ -4,6 +4,9 @@ Where torch takes one padding per axis, these also take one per side: ``padding=
 pads the top by 1, the bottom by 2, the left by 0, the right by 1, without a copy.
 """
 
+from cnnkern.functional.conv_bias_act import conv1d_bias_act as conv1d_bias_act
+from cnnkern.functional.conv_bias_act import conv2d_bias_act as conv2d_bias_act
+from cnnkern.functional.conv_bias_act import conv3d_bias_act as conv3d_bias_act
 from cnnkern.functional.convolution import conv1d as conv1d
 from cnnkern.functional.convolution import conv2d as conv2d
 from cnnkern.functional.convolution import conv3d as conv3d
@@ -16,8 +19,11 @@ from cnnkern.functional.max_pooling import max_pool3d as max_pool3d
 
 __all__ = [
     "conv1d",
+    "conv1d_bias_act",
     "conv2d",
+    "conv2d_bias_act",
     "conv3d",
+    "conv3d_bias_act",
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",

@@ -2,6 +2,7 @@
 
 #include <cctype>
 #include <map>
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <vector>
@@ -111,7 +112,8 @@ NamedProblem parse_problem(const std::string& text) {
   Layout layout = Layout::nchw;
   ConvDirection conv_direction = ConvDirection::fprop;
   PoolDirection pool_direction = PoolDirection::forward;
-  bool ceil_mode = false;
+  bool ceil_mode = false, residual = false, preactivation = false;
+  std::optional<Activation> activation;
 
   std::istringstream words(text);
   for (std::string word; words >> word;) {
@@ -128,6 +130,9 @@ NamedProblem parse_problem(const std::string& text) {
     else if (word == "maxpool_backward")
       result.is_pool = true, pool_direction = PoolDirection::backward;
     else if (word == "ceil") ceil_mode = true;
+    else if (word == "residual") residual = true;
+    else if (word == "preactivation") preactivation = true;
+    else if (activation_named(word)) activation = activation_named(word);
     else if (word.size() > 1 && word.size() < 8 && word[0] == 'x' &&
              word.find_first_not_of("0123456789", 1) == std::string::npos)
       result.multiplicity = std::stoi(word.substr(1));
@@ -136,7 +141,7 @@ NamedProblem parse_problem(const std::string& text) {
     else
       fail(word,
            "is no size list and no option (f32 f64 f16 bf16 nchw nhwc fprop dgrad wgrad "
-           "maxpool maxpool_backward ceil xM)");
+           "maxpool maxpool_backward ceil xM, an activation, residual, preactivation)");
   }
   if (sizes.empty()) fail(text, "has no size list such as n8c64h56w56k64r3s3p1");
   if (!sizes.count("h") && !sizes.count("w")) fail(text, "gives neither h nor w");
@@ -147,6 +152,8 @@ NamedProblem parse_problem(const std::string& text) {
     if (sizes.count("k") || sizes.count("g")) fail(text, "is a pooling and takes no k and no g");
     if (!(g.pad_begin == g.pad_end))
       fail(text, "is a pooling and takes the same padding on both sides");
+    if (activation || residual || preactivation)
+      fail(text, "is a pooling and takes no activation, residual or preactivation");
     PoolProblem& p = result.pool;
     p.direction = pool_direction, p.dtype = dtype, p.layout = layout,
     p.spatial_dims = g.spatial_dims;
@@ -162,6 +169,10 @@ NamedProblem parse_problem(const std::string& text) {
     p.n = get("n"), p.c = get("c"), p.k = get("k"), p.groups = get("g");
     p.input = g.input, p.filter = g.filter, p.stride = g.stride, p.dilation = g.dilation;
     p.pad_begin = g.pad_begin, p.pad_end = g.pad_end;
+    p.activation = activation.value_or(Activation::none);
+    p.residual = residual, p.preactivation = preactivation;
+    if (p.fused() && p.direction != ConvDirection::fprop)
+      fail(text, "has an activation, a residual or a preactivation, which only fprop takes");
     p.set_output();
     p.validate();
   }
@@ -185,6 +196,9 @@ std::string to_string(const ConvProblem& problem) {
   append_axes(out, "l", problem.dilation, problem.spatial_dims, 1);
   append_options(out, problem.dtype, problem.layout);
   if (problem.direction != ConvDirection::fprop) out << " " << to_string(problem.direction);
+  if (problem.activation != Activation::none) out << " " << to_string(problem.activation);
+  if (problem.residual) out << " residual";
+  if (problem.preactivation) out << " preactivation";
   return out.str();
 }
 

@@ -9,7 +9,9 @@
 //   pf pk pt pb pl pr: padding of one side (front back top bottom left right)
 // Left out: n, g, u and l are 1, p is 0, w is h, s is r. Only w makes a problem 1-d, d makes it
 // 3-d. Options: f32 f64 f16 bf16, nchw nhwc, fprop dgrad wgrad, maxpool (forward) maxpool_backward,
-// ceil, xM (how often the layer occurs). A word before the sizes is the layer's name.
+// ceil, xM (how often the layer occurs). fprop alone: an activation (relu tanh sigmoid gelu silu
+// hardswish), residual (added before it), preactivation (kept). A word before the sizes is the
+// layer's name.
 #pragma once
 
 #include <string>

@@ -6,6 +6,7 @@
 //   like); void pool(const PoolProblem&, const PoolTensors&, const Tensor& like);
 #pragma once
 
+#include "torch/conv_bias_act_operators.h"
 #include "torch/conv_operators.h"
 #include "torch/max_pool_operators.h"
 
@@ -14,6 +15,7 @@ namespace cnnkern {
 template <class Backend>
 void register_operators(torch::stable::detail::StableLibrary& m) {
   register_conv_operators<Backend>(m);
+  register_conv_bias_act_operators<Backend>(m);
   register_max_pool_operators<Backend>(m);
 }
 
