@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from cnnkern import _library
 from cnnkern._ops._common import Dims, empty, front, into_batch, into_channels
@@ -26,6 +27,17 @@ from cnnkern._ops.convolution import (
 from cnnkern._shapes import conv_bias_act as _shapes
 
 _aten = torch.ops.aten
+
+
+def _silu_backward(grad: Tensor, z: Tensor) -> Tensor:
+    """torch's own has no derivative; in algebra where somebody may want one."""
+    if not torch.is_grad_enabled() and forward_ad._current_level < 0:
+        result: Tensor = _aten.silu_backward(grad, z)
+        return result
+    sigmoid = torch.sigmoid(z)
+    return grad * (sigmoid * (1 + z * (1 - sigmoid)))
+
+
 _OF_OUTPUT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "relu": lambda grad, y: _aten.threshold_backward(grad, y, 0),
     "tanh": lambda grad, y: _aten.tanh_backward(grad, y),
@@ -33,7 +45,7 @@ _OF_OUTPUT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 _OF_PREACTIVATION: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "gelu": lambda grad, z: _aten.gelu_backward(grad, z),
-    "silu": lambda grad, z: _aten.silu_backward(grad, z),
+    "silu": _silu_backward,
     "hardswish": lambda grad, z: _aten.hardswish_backward(grad, z),
 }
 
