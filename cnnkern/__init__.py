@@ -24,6 +24,10 @@ from cnnkern.nn import AvgPool3d as AvgPool3d
 from cnnkern.nn import Conv1d as Conv1d
 from cnnkern.nn import Conv2d as Conv2d
 from cnnkern.nn import Conv3d as Conv3d
+from cnnkern.nn import ConvBlock as ConvBlock
+from cnnkern.nn import ConvBlock1d as ConvBlock1d
+from cnnkern.nn import ConvBlock2d as ConvBlock2d
+from cnnkern.nn import ConvBlock3d as ConvBlock3d
 from cnnkern.nn import ConvTranspose1d as ConvTranspose1d
 from cnnkern.nn import ConvTranspose2d as ConvTranspose2d
 from cnnkern.nn import ConvTranspose3d as ConvTranspose3d

@@ -11,7 +11,7 @@ from torch.autograd import forward_ad
 
 _AUTOCAST_DEVICES = ("cpu", "cuda")
 _AUTOCAST_KEYS = ("AutocastCPU", "AutocastCUDA")
-_CASTS = ("conv_forward", "conv_input_grad")
+_CASTS = ("conv_forward", "conv_input_grad", "conv_bias_act")
 _registered: dict[str, torch.library.Library] = {}
 
 

@@ -156,7 +156,8 @@ def _tensors(problem: Problem) -> list[Tensor]:
         "wgrad": (problem.output_shape, problem.input_shape),
         "forward": (problem.input_shape,),
     }
-    return [zeros(shape) for shape in shapes[problem.direction]]
+    more = [(problem.k,), problem.output_shape] if problem.residual else []
+    return [zeros(shape) for shape in (*shapes[problem.direction], *more)]
 
 
 def _launch(row: dict[str, Any]) -> Launch:

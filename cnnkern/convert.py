@@ -21,7 +21,9 @@ from cnnkern import functional, nn
 
 Model = TypeVar("Model", bound=torch.nn.Module)
 
-OURS: dict[type, type] = {getattr(torch.nn, name): getattr(nn, name) for name in nn.__all__}
+OURS: dict[type, type] = {
+    getattr(torch.nn, name): getattr(nn, name) for name in nn.__all__ if hasattr(torch.nn, name)
+}
 TORCHS: dict[type, type] = {ours: torchs for torchs, ours in OURS.items()}
 
 

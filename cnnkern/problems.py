@@ -17,6 +17,7 @@ from torch import Tensor
 
 from cnnkern import _C, _ops
 from cnnkern.functional import convolution
+from cnnkern.nn import ConvBlock
 
 DTYPES = {
     "float32": torch.float32,
@@ -77,6 +78,9 @@ class Problem:
     adaptive: bool
     count_include_pad: bool
     divisor: int | None
+    activation: str | None
+    residual: bool
+    preactivation: bool
 
     @classmethod
     def parse(cls, text: str) -> Problem:
@@ -107,6 +111,9 @@ class Problem:
             adaptive=row.get("adaptive", False),
             count_include_pad=row.get("count_include_pad", True),
             divisor=row.get("divisor") or None,
+            activation=None if pool or row["activation"] == "none" else row["activation"],
+            residual=not pool and row["residual"],
+            preactivation=not pool and row["preactivation"],
         )
 
     @property
@@ -123,6 +130,11 @@ class Problem:
     def output_shape(self) -> tuple[int, ...]:
         """(N, K, *output)"""
         return (self.n, self.k, *self.output)
+
+    @property
+    def fused(self) -> bool:
+        """Whether it is a forward convolution with more than a bias."""
+        return self.activation is not None or self.residual or self.preactivation
 
     def tensor(self, values: Tensor) -> Tensor:
         """The values in the problem's dtype and memory format (1-d tensors have only one)."""
@@ -142,8 +154,8 @@ def run(problem: Problem, ops: Any, *tensors: Tensor) -> Tensor | tuple[Tensor, 
     """Computes the problem with the operators of a namespace (``torch.ops.cnnkern``).
 
     ``tensors`` by direction: fprop (input, weight), dgrad (grad_output, weight), wgrad
-    (grad_output, input), each of the first two optionally with a bias; forward (input), backward
-    (grad_output, indices).
+    (grad_output, input), each of the first two optionally with a bias, and fprop with the residual
+    that the problem has after it; forward (input), backward (grad_output, indices).
     """
     window = (problem.stride, problem.padding, problem.dilation)
     if problem.operation == "avg_pool":
@@ -155,7 +167,11 @@ def run(problem: Problem, ops: Any, *tensors: Tensor) -> Tensor | tuple[Tensor, 
         return _ops.max_pool_backward(ops, *tensors, problem.input, *pool, problem.ceil_mode)
     if problem.direction == "wgrad":
         return _ops.conv_weight_grad(ops, *tensors, problem.kernel, *window, problem.groups)
-    first, weight, bias = (*tensors, None)[:3]
+    first, weight, bias, residual = (*tensors, None, None)[:4]
+    if problem.fused:
+        tail = (problem.groups, problem.activation, problem.preactivation)
+        found = _ops.conv_bias_act(ops, first, weight, bias, residual, *window, *tail)
+        return found if problem.preactivation else found[0]
     if problem.direction == "fprop":
         return _ops.conv_forward(ops, first, weight, bias, *window, problem.groups)
     return _ops.conv_input_grad(ops, first, weight, bias, problem.input, *window, problem.groups)
@@ -201,8 +217,8 @@ def of_layer(layer: torch.nn.Module, input: Tensor, direction: str = "fprop") ->
     """The problem string of one call: a layer of torch.nn or cnnkern.nn and its input.
 
     Args:
-        layer: Conv1d/2d/3d, ConvTranspose1d/2d/3d, MaxPool1d/2d/3d, AvgPool1d/2d/3d or
-            AdaptiveAvgPool1d/2d/3d.
+        layer: Conv1d/2d/3d, ConvBlock1d/2d/3d (without a residual), ConvTranspose1d/2d/3d,
+            MaxPool1d/2d/3d, AvgPool1d/2d/3d or AdaptiveAvgPool1d/2d/3d.
         input: batched or not; only shape, dtype and memory format matter.
         direction: ``fprop``, ``dgrad`` or ``wgrad`` of the layer's own forward (a pooling has no
             wgrad). A transposed layer's forward is its convolution's dgrad.
@@ -257,7 +273,11 @@ def of_layer(layer: torch.nn.Module, input: Tensor, direction: str = "fprop") ->
     sides = convolution.sides("conv", padding, dims, kernel, stride, dilation)
     keys = ["pf", "pk", "pt", "pb", "pl", "pr"][-2 * dims :]
     text += "".join(f"{key}{value}" for key, value in zip(keys, sides) if value)
-    return _canonical(f"{text}{options}" + (f" {direction}" if direction != "fprop" else ""))
+    if direction != "fprop":
+        options += f" {direction}"
+    elif isinstance(layer, ConvBlock) and layer.activation is not None:
+        options += f" {layer.activation}"
+    return _canonical(text + options)
 
 
 def _of_transposed(

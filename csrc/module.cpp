@@ -72,6 +72,8 @@ py::dict parse(const std::string& text) {
     result["dtype"] = to_string(p.dtype), result["layout"] = to_string(p.layout);
     result["direction"] = to_string(p.direction);
     result["flops"] = p.flops();
+    result["activation"] = to_string(p.activation);
+    result["residual"] = p.residual, result["preactivation"] = p.preactivation;
   }
   return result;
 }

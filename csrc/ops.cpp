@@ -24,6 +24,12 @@ CNNKERN_DEFINE_OPS(CNNKERN_OP_NAMESPACE) {
       "conv_weight_grad(Tensor grad_output, Tensor input, SymInt[] kernel_size, SymInt[] stride, "
       "SymInt[] padding, SymInt[] dilation, SymInt groups) -> Tensor");
   m.def("conv_bias_grad(Tensor grad_output) -> Tensor");
+  // activation(conv + bias + residual) in one kernel. The second tensor is what the activation was
+  // taken of, or empty unless asked for; gelu's, silu's and hardswish's derivatives need it.
+  m.def(
+      "conv_bias_act(Tensor input, Tensor weight, Tensor? bias, Tensor? residual, SymInt[] stride, "
+      "SymInt[] padding, SymInt[] dilation, SymInt groups, str? activation, bool "
+      "keep_preactivation) -> (Tensor, Tensor)");
   // Indices are int64 flat positions in the input's plane, as torch.nn.MaxPool2d returns them.
   m.def(
       "max_pool_forward(Tensor input, SymInt[] kernel_size, SymInt[] stride, SymInt[] padding, "

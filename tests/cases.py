@@ -84,7 +84,9 @@ def texts(line: str) -> Iterator[str]:
     if problem.operation == "avg_pool":
         yield from _avg_pool_texts(line, problem)
         return
-    directions = POOL_DIRECTIONS if problem.is_pool else CONV_DIRECTIONS
+    directions = (
+        POOL_DIRECTIONS if problem.is_pool else ("fprop",) if problem.fused else CONV_DIRECTIONS
+    )
     if any(word in directions or word in " ".join(OPTIONS).split() for word in line.split()):
         yield line
         return
@@ -151,7 +153,8 @@ def operands(problem: Problem, make=integers) -> list[torch.Tensor]:
         return [x] if problem.direction == "forward" else [dy, pool_indices(problem)]
     bias = {"fprop": [problem.k], "dgrad": [problem.c]}.get(problem.direction)
     first, second = {"fprop": (x, w), "dgrad": (dy, w), "wgrad": (dy, x)}[problem.direction]
-    return [first, second, *([make(tuple(bias), "bias")] if bias else [])]
+    residual = [make(problem.output_shape, "residual")] if problem.residual else []
+    return [first, second, *([make(tuple(bias), "bias")] if bias else []), *residual]
 
 
 def pool_indices(problem: Problem) -> torch.Tensor:
@@ -179,9 +182,11 @@ def expected(problem: Problem, values: list[torch.Tensor]) -> np.ndarray:
             return reference.max_pool(problem, first)[0]
         return reference.max_pool_backward(problem, first, others[0])
     result = getattr(reference, problem.direction)(problem, first, others[0])
-    if len(others) == 2:
+    if len(others) > 1:
         result = result + others[1].reshape(-1, *[1] * (result.ndim - 2))
-    return result
+    if len(others) > 2:
+        result = result + others[2]
+    return reference.activation(problem, result)
 
 
 @functools.cache

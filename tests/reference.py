@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 
 import numpy as np
 
@@ -63,6 +64,19 @@ def wgrad(problem: Problem, dy: np.ndarray, x: np.ndarray) -> np.ndarray:
         seen = x[(..., *window)].reshape(*x.shape[:3], -1)
         dw[(..., *tap)] = np.einsum("ngkp,ngcp->gkc", dy.reshape(*dy.shape[:3], -1), seen)
     return dw.reshape(problem.weight_shape)
+
+
+def activation(problem: Problem, z: np.ndarray) -> np.ndarray:
+    sigmoid = 1 / (1 + np.exp(-z))
+    return {
+        None: lambda: z,
+        "relu": lambda: np.maximum(z, 0),
+        "tanh": lambda: np.tanh(z),
+        "sigmoid": lambda: sigmoid,
+        "gelu": lambda: z * (1 + np.vectorize(math.erf)(z / math.sqrt(2))) / 2,
+        "silu": lambda: z * sigmoid,
+        "hardswish": lambda: z * np.clip(z + 3, 0, 6) / 6,
+    }[problem.activation]()
 
 
 def bias_grad(dy: np.ndarray) -> np.ndarray:

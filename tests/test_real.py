@@ -8,6 +8,8 @@ from cnnkern import problems, testing
 from cnnkern.problems import Problem
 
 F = torch.nn.functional
+ACTIVATIONS = {None: lambda z: z, "relu": F.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
+ACTIVATIONS |= {"gelu": F.gelu, "silu": F.silu, "hardswish": F.hardswish}
 CHOSEN = ("f32 nchw", "f64 nhwc", "f16 nhwc", "bf16 nchw")  # the exact tests have them all
 CONVS = [
     case
@@ -26,7 +28,7 @@ def torchs(problem: Problem, tensors: list[torch.Tensor]) -> torch.Tensor:
         return conv(F.pad(x, pads), w, bias, problem.stride, 0, problem.dilation, problem.groups)
 
     if problem.direction == "fprop":
-        return forward(*tensors)
+        return ACTIVATIONS[problem.activation](sum(tensors[3:], start=forward(*tensors[:3])))
     first, second, *bias = tensors
     varying = torch.zeros(
         problem.input_shape if problem.direction == "dgrad" else problem.weight_shape,
@@ -46,5 +48,6 @@ def test_error_against_float64(case):
     tensors = cases.prepared(problem, rounded)
     with testing.force_kernel(problem.operation, case.kernel):
         found = problems.run(problem, case.operators(), *tensors)
+    found = found[0] if problem.preactivation else found
     truth = cases.expected(problem, rounded)
     testing.assert_close_to_float64(found, torchs(problem, tensors), truth, label=str(case))

@@ -21,6 +21,9 @@ from cnnkern._ops.avg_pooling import adaptive_avg_pool_backward as adaptive_avg_
 from cnnkern._ops.avg_pooling import adaptive_avg_pool_forward as adaptive_avg_pool_forward
 from cnnkern._ops.avg_pooling import avg_pool_backward as avg_pool_backward
 from cnnkern._ops.avg_pooling import avg_pool_forward as avg_pool_forward
+from cnnkern._ops.conv_bias_act import RULES as _CONV_BIAS_ACT_RULES
+from cnnkern._ops.conv_bias_act import conv_bias_act as conv_bias_act
+from cnnkern._ops.conv_bias_act import keeps_preactivation as keeps_preactivation
 from cnnkern._ops.convolution import conv_bias_grad as conv_bias_grad
 from cnnkern._ops.convolution import conv_forward as conv_forward
 from cnnkern._ops.convolution import conv_input_grad as conv_input_grad
@@ -30,7 +33,12 @@ from cnnkern._ops.max_pooling import max_pool_forward as max_pool_forward
 from cnnkern._ops.max_pooling import max_pool_gather as max_pool_gather
 from cnnkern._ops.max_pooling import max_pool_values as max_pool_values
 
-RULES = (*convolution.RULES, *max_pooling.RULES, *avg_pooling.RULES)
+RULES = (
+    *convolution.RULES,
+    *_CONV_BIAS_ACT_RULES,
+    *max_pooling.RULES,
+    *avg_pooling.RULES,
+)
 _library.register("cnnkern", RULES)
 
 

@@ -28,6 +28,8 @@ class Workload:
     def __init__(self, problem: Problem, device: str) -> None:
         if problem.padding[::2] != problem.padding[1::2]:
             raise ValueError(f"{problem.text}: torch.nn has no padding that differs by side")
+        if problem.fused:
+            raise ValueError(f"{problem.text}: torch.nn has no such convolution to compare with")
         self.problem = problem
         generator = torch.Generator().manual_seed(0)
 

@@ -10,6 +10,9 @@ from cnnkern.functional.avg_pooling import adaptive_avg_pool3d as adaptive_avg_p
 from cnnkern.functional.avg_pooling import avg_pool1d as avg_pool1d
 from cnnkern.functional.avg_pooling import avg_pool2d as avg_pool2d
 from cnnkern.functional.avg_pooling import avg_pool3d as avg_pool3d
+from cnnkern.functional.conv_bias_act import conv1d_bias_act as conv1d_bias_act
+from cnnkern.functional.conv_bias_act import conv2d_bias_act as conv2d_bias_act
+from cnnkern.functional.conv_bias_act import conv3d_bias_act as conv3d_bias_act
 from cnnkern.functional.convolution import conv1d as conv1d
 from cnnkern.functional.convolution import conv2d as conv2d
 from cnnkern.functional.convolution import conv3d as conv3d
@@ -28,8 +31,11 @@ __all__ = [
     "avg_pool2d",
     "avg_pool3d",
     "conv1d",
+    "conv1d_bias_act",
     "conv2d",
+    "conv2d_bias_act",
     "conv3d",
+    "conv3d_bias_act",
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",

@@ -1,7 +1,8 @@
 """torch.nn's convolution and pooling layers on cnnkern's kernels.
 
 Each class is a subclass of torch's with the same constructor, parameters, ``state_dict`` and repr;
-only the computation differs.
+only the computation differs. The ``ConvBlock`` layers, which torch.nn has not, are Conv layers with
+a residual and an activation in the same kernel.
 """
 
 from cnnkern.nn.avg_pooling import AdaptiveAvgPool1d as AdaptiveAvgPool1d
@@ -10,6 +11,10 @@ from cnnkern.nn.avg_pooling import AdaptiveAvgPool3d as AdaptiveAvgPool3d
 from cnnkern.nn.avg_pooling import AvgPool1d as AvgPool1d
 from cnnkern.nn.avg_pooling import AvgPool2d as AvgPool2d
 from cnnkern.nn.avg_pooling import AvgPool3d as AvgPool3d
+from cnnkern.nn.conv_bias_act import ConvBlock as ConvBlock
+from cnnkern.nn.conv_bias_act import ConvBlock1d as ConvBlock1d
+from cnnkern.nn.conv_bias_act import ConvBlock2d as ConvBlock2d
+from cnnkern.nn.conv_bias_act import ConvBlock3d as ConvBlock3d
 from cnnkern.nn.convolution import Conv1d as Conv1d
 from cnnkern.nn.convolution import Conv2d as Conv2d
 from cnnkern.nn.convolution import Conv3d as Conv3d
@@ -36,6 +41,10 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "Conv3d",
+    "ConvBlock",
+    "ConvBlock1d",
+    "ConvBlock2d",
+    "ConvBlock3d",
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",

@@ -3,6 +3,9 @@
 //   output[n,k,z,p,q] = bias[k] + Σ_{c,t,r,s} weight[k,c,t,r,s] ·
 //                       input[n, g·C/G + c, z·stride.d + t·dilation.d − pad_begin.d, …h, …w]
 //
+// A forward convolution may be fused with what follows it in a network: with a residual of the
+// output's shape, output = activation(… + residual).
+//
 // Names are the field's: N images, C input channels, D×H×W input, K filters of T×R×S,
 // Z×P×Q output. A 2-d problem has D = T = Z = 1; a 1-d problem also H = R = P = 1.
 #pragma once
@@ -10,6 +13,7 @@
 #include <cstdint>
 #include <string>
 
+#include "common/activation.h"
 #include "common/dtype.h"
 
 namespace cnnkern {
@@ -49,6 +53,10 @@ struct ConvProblem {
   Extent3 stride, dilation;
   Extent3 pad_begin{0, 0, 0}, pad_end{0, 0, 0};
 
+  // fprop only; which of the two tensors there are is also written in ConvTensors.
+  Activation activation = Activation::none;
+  bool residual = false, preactivation = false;
+
   int64_t c_per_group() const { return c / groups; }
   int64_t k_per_group() const { return k / groups; }
   int64_t input_elements() const { return n * c * input.volume(); }
@@ -74,18 +82,25 @@ struct ConvProblem {
   /// Throws unless every tensor has fewer than 2^62 elements and the groups divide C and K.
   void validate() const;
 
+  /// Whether fprop does more than convolve.
+  bool fused() const { return activation != Activation::none || residual || preactivation; }
+
   bool operator==(const ConvProblem&) const = default;
 };
 
 /// The four tensors of a problem, dense, in its layout; the direction says which one is written.
 /// bias may be null: K elements added in fprop, C elements added in dgrad (a transposed
-/// convolution's bias), unused in wgrad. workspace has the size that the plan asks for.
+/// convolution's bias), unused in wgrad. workspace has the size that the plan asks for. residual
+/// and preactivation, each null or of the output's shape, are fprop's: added to the sum before the
+/// activation, and where the sum goes that the activation is taken of.
 struct ConvTensors {
   void* input = nullptr;
   void* weight = nullptr;
   void* output = nullptr;
   const void* bias = nullptr;
   void* workspace = nullptr;
+  const void* residual = nullptr;
+  void* preactivation = nullptr;
 };
 
 }  // namespace cnnkern

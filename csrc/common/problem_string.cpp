@@ -2,6 +2,7 @@
 
 #include <cctype>
 #include <map>
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <vector>
@@ -126,7 +127,8 @@ NamedProblem parse_problem(const std::string& text) {
   ConvDirection conv_direction = ConvDirection::fprop;
   PoolDirection pool_direction = PoolDirection::forward;
   AvgPoolProblem average;  // its options; the sizes come at the end
-  bool ceil_mode = false;
+  bool ceil_mode = false, residual = false, preactivation = false;
+  std::optional<Activation> activation;
 
   std::istringstream words(text);
   for (std::string word; words >> word;) {
@@ -155,16 +157,21 @@ NamedProblem parse_problem(const std::string& text) {
     } else if (word == "exclude_pad") average.count_include_pad = false;
     else if (divisor_in(word) != 0) average.divisor = divisor_in(word);
     else if (word == "ceil") ceil_mode = true;
+    else if (word == "residual") residual = true;
+    else if (word == "preactivation") preactivation = true;
+    else if (activation_named(word)) activation = activation_named(word);
     else if (word.size() > 1 && word.size() < 8 && word[0] == 'x' &&
              word.find_first_not_of("0123456789", 1) == std::string::npos)
       result.multiplicity = std::stoi(word.substr(1));
     else if (sizes.empty() && !parse_sizes(word).empty()) sizes = parse_sizes(word);
     else if (sizes.empty() && result.name.empty()) result.name = word;
     else
-      fail(word,
-           "is no size list and no option (f32 f64 f16 bf16 u8 i8 i16 i32 i64 nchw nhwc fprop dgrad "
-           "wgrad maxpool maxpool_backward avgpool avgpool_backward adaptive_avgpool "
-           "adaptive_avgpool_backward ceil exclude_pad divisorM xM)");
+      fail(
+          word,
+          "is no size list and no option (f32 f64 f16 bf16 u8 i8 i16 i32 i64 nchw nhwc fprop dgrad "
+          "wgrad maxpool maxpool_backward avgpool avgpool_backward adaptive_avgpool "
+          "adaptive_avgpool_backward ceil exclude_pad divisorM xM, an activation, residual, "
+          "preactivation)");
   }
   if (sizes.empty()) fail(text, "has no size list such as n8c64h56w56k64r3s3p1");
   if (!sizes.count("h") && !sizes.count("w")) fail(text, "gives neither h nor w");
@@ -178,6 +185,8 @@ NamedProblem parse_problem(const std::string& text) {
     if (sizes.count("k") || sizes.count("g")) fail(text, "is a pooling and takes no k and no g");
     if (!(g.pad_begin == g.pad_end))
       fail(text, "is a pooling and takes the same padding on both sides");
+    if (activation || residual || preactivation)
+      fail(text, "is a pooling and takes no activation, residual or preactivation");
   }
   if (result.is_avg_pool) {
     AvgPoolProblem& p = result.avg_pool = average;
@@ -209,6 +218,10 @@ NamedProblem parse_problem(const std::string& text) {
     p.n = get("n"), p.c = get("c"), p.k = get("k"), p.groups = get("g");
     p.input = g.input, p.filter = g.filter, p.stride = g.stride, p.dilation = g.dilation;
     p.pad_begin = g.pad_begin, p.pad_end = g.pad_end;
+    p.activation = activation.value_or(Activation::none);
+    p.residual = residual, p.preactivation = preactivation;
+    if (p.fused() && p.direction != ConvDirection::fprop)
+      fail(text, "has an activation, a residual or a preactivation, which only fprop takes");
     p.set_output();
     p.validate();
   }
@@ -232,6 +245,9 @@ std::string to_string(const ConvProblem& problem) {
   append_axes(out, "l", problem.dilation, problem.spatial_dims, 1);
   append_options(out, problem.dtype, problem.layout);
   if (problem.direction != ConvDirection::fprop) out << " " << to_string(problem.direction);
+  if (problem.activation != Activation::none) out << " " << to_string(problem.activation);
+  if (problem.residual) out << " residual";
+  if (problem.preactivation) out << " preactivation";
   return out.str();
 }
 

@@ -29,7 +29,8 @@ struct Conv {
   T* input;
   T* weight;
   T* output;
-  const T* bias;
+  const T *bias, *residual;
+  T* preactivation;
   Strides in, filter, out;
 
   Conv(const ConvProblem& problem, const ConvTensors& tensors)
@@ -38,6 +39,8 @@ struct Conv {
         weight(static_cast<T*>(tensors.weight)),
         output(static_cast<T*>(tensors.output)),
         bias(static_cast<const T*>(tensors.bias)),
+        residual(static_cast<const T*>(tensors.residual)),
+        preactivation(static_cast<T*>(tensors.preactivation)),
         in(dense_strides(p.layout, p.c, p.input)),
         filter(dense_strides(p.layout, p.c_per_group(), p.filter)),
         out(dense_strides(p.layout, p.k, p.output)) {}
@@ -65,7 +68,10 @@ struct Conv {
           if (inside(d, h, w, p.input))
             sum += product(weight[filter.at(k, c, t, r, s)], input[in.at(n, first_c + c, d, h, w)]);
         });
-      output[out.at(n, k, z, y, x)] = static_cast<T>(sum);
+      const int64_t at = out.at(n, k, z, y, x);
+      if (residual) sum += static_cast<Sum>(residual[at]);
+      if (preactivation) preactivation[at] = static_cast<T>(sum);
+      output[at] = static_cast<T>(activate(p.activation, sum));
     });
   }
 

@@ -23,6 +23,9 @@ void emulate_conv(const ConvPlan& plan, const ConvProblem& p, const ConvTensors&
        : dgrad                 ? p.c
                                : p.k,
        false},
+      {"residual", tensors.residual, size, tensors.residual ? p.output_elements() : 0, false},
+      {"preactivation", tensors.preactivation, size,
+       tensors.preactivation ? p.output_elements() : 0, true},
       {"workspace", tensors.workspace, 4, plan.workspace_bytes / 4, true},
   });
   launch_conv(plan, p, tensors, nullptr);

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "torch/avg_pool_operators.h"
+#include "torch/conv_bias_act_operators.h"
 #include "torch/conv_operators.h"
 #include "torch/max_pool_operators.h"
 
@@ -16,6 +17,7 @@ namespace cnnkern {
 template <class Backend>
 void register_operators(torch::stable::detail::StableLibrary& m) {
   register_conv_operators<Backend>(m);
+  register_conv_bias_act_operators<Backend>(m);
   register_max_pool_operators<Backend>(m);
   register_avg_pool_operators<Backend>(m);
 }

@@ -79,9 +79,10 @@ void for_each_plan(const std::set<std::string>& kernels, const Plan& plan, const
 void list_conv(ConvProblem problem, const DeviceCaps& device) {
   std::set<std::string> kernels;
   for (const ConvKernelInfo& row : conv_kernel_table()) kernels.insert(row.name);
-  const ConvTensors tensors{anywhere, anywhere, anywhere, anywhere, anywhere};
+  const ConvTensors tensors{anywhere, anywhere, anywhere, anywhere, anywhere, anywhere, anywhere};
   for (const ConvDirection direction :
        {ConvDirection::fprop, ConvDirection::dgrad, ConvDirection::wgrad}) {
+    if (problem.fused() && direction != ConvDirection::fprop) continue;
     problem.direction = direction;
     for_each_plan(
         kernels, [&](const std::string& kernel) { return plan_conv(problem, device, kernel); },

@@ -207,8 +207,10 @@ class Runner {
     Pair weight(p.weight_elements(), size, offset(seed, 1));
     Pair output(p.output_elements(), size, offset(seed, 2));
     Pair bias(p.direction == ConvDirection::dgrad ? p.c : p.k, size, offset(seed, 3));
+    Pair residual(p.residual ? p.output_elements() : 0, size, offset(seed, 4));
+    Pair preactivation(p.preactivation ? p.output_elements() : 0, size, offset(seed, 5));
     GuardedBuffer workspace(plan.workspace_bytes, 1, 0);
-    for (Pair* tensor : {&input, &weight, &output, &bias}) {
+    for (Pair* tensor : {&input, &weight, &output, &bias, &residual}) {
       tensor->reference.fill_integers(p.dtype, random, 2);
       tensor->kernel.copy_from(tensor->reference);
     }
@@ -216,16 +218,23 @@ class Runner {
                    : p.direction == ConvDirection::dgrad ? input
                                                          : weight;
     result.kernel.fill_nan();
+    preactivation.kernel.fill_nan();
     const bool with_bias = p.direction != ConvDirection::wgrad && seed % 3 != 1;
     const auto tensors = [&](GuardedBuffer Pair::* side, void* scratch) {
-      return ConvTensors{(input.*side).data(), (weight.*side).data(), (output.*side).data(),
-                         with_bias ? (bias.*side).data() : nullptr, scratch};
+      return ConvTensors{(input.*side).data(),
+                         (weight.*side).data(),
+                         (output.*side).data(),
+                         with_bias ? (bias.*side).data() : nullptr,
+                         scratch,
+                         p.residual ? (residual.*side).data() : nullptr,
+                         p.preactivation ? (preactivation.*side).data() : nullptr};
     };
     cpu::reference_conv(p, tensors(&Pair::reference, nullptr), serial);
     timed(plan.kernel,
           [&] { arch_.launch_conv(plan, p, tensors(&Pair::kernel, workspace.data())); });
     std::string wrong = input.compare("input") + weight.compare("weight") +
-                        output.compare("output") + bias.compare("bias");
+                        output.compare("output") + bias.compare("bias") +
+                        residual.compare("residual") + preactivation.compare("preactivation");
     if (!workspace.guards_intact()) wrong += "the workspace was written out of its bounds";
     return wrong;
   }
@@ -322,6 +331,7 @@ void run_variants(Runner& runner, const Problem& line, size_t line_number,
 void run_line(size_t line_number, const ArchPath& arch, const Options& options, Tally& tally) {
   Runner runner(arch, options, tally);
   const NamedProblem problem = parse_problem(options.problems[line_number]);
+  const bool fused = problem.conv.fused();
   if (problem.is_avg_pool)
     run_variants<AvgPoolProblem, AvgPoolDirection>(
         runner, problem.avg_pool, line_number,
@@ -333,7 +343,9 @@ void run_line(size_t line_number, const ArchPath& arch, const Options& options, 
   else
     run_variants<ConvProblem, ConvDirection>(
         runner, problem.conv, line_number,
-        {ConvDirection::fprop, ConvDirection::dgrad, ConvDirection::wgrad}, options);
+        fused ? std::vector{ConvDirection::fprop}
+              : std::vector{ConvDirection::fprop, ConvDirection::dgrad, ConvDirection::wgrad},
+        options);
 }
 
 void read_problems(const std::string& path, std::vector<std::string>& problems) {

@@ -150,15 +150,17 @@ void check_conv(ConvProblem p, bool with_bias) {
   const bool dgrad = p.direction == ConvDirection::dgrad;
   Guarded input(p.dtype, p.input_elements()), weight(p.dtype, p.weight_elements());
   Guarded output(p.dtype, p.output_elements()), bias(p.dtype, dgrad ? p.c : p.k);
+  Guarded residual(p.dtype, p.residual ? p.output_elements() : 0);
   Guarded& result = p.direction == ConvDirection::fprop ? output : dgrad ? input : weight;
   for (const bool integers : {true, false}) {
-    for (Guarded* tensor : {&input, &weight, &output, &bias})
+    for (Guarded* tensor : {&input, &weight, &output, &bias, &residual})
       if (tensor != &result) tensor->fill(random, integers);
     const Guarded blank = result;
     const auto run = [&](const auto& compute, int64_t pieces) {
       result = blank;
-      const ConvTensors tensors = {input.data(), weight.data(), output.data(),
-                                   with_bias ? bias.data() : nullptr};
+      const ConvTensors tensors = {input.data(),  weight.data(),
+                                   output.data(), with_bias ? bias.data() : nullptr,
+                                   nullptr,       p.residual ? residual.data() : nullptr};
       compute(tensors, in_pieces(pieces));
       return result;
     };
@@ -281,7 +283,8 @@ int main(int argc, char** argv) {
   if (problems.empty()) {
     problems = built_in;
     problems.insert(problems.end(), built_in_pools.begin(), built_in_pools.end());
-    for (const char* name : {"conv.txt", "pool.txt", "avg_pool.txt", "regressions.txt"}) {
+    for (const char* name :
+         {"conv.txt", "conv_bias_act.txt", "pool.txt", "avg_pool.txt", "regressions.txt"}) {
       std::ifstream file(std::string("tests/problems/") + name);
       for (std::string line; std::getline(file, line);)
         if (!line.empty() && line[0] != '#') problems.push_back(line);
@@ -310,6 +313,7 @@ int main(int argc, char** argv) {
         named.conv.layout = layout;
         for (const ConvDirection direction :
              {ConvDirection::fprop, ConvDirection::dgrad, ConvDirection::wgrad}) {
+          if (named.conv.fused() && direction != ConvDirection::fprop) continue;
           named.conv.direction = direction;
           check_conv(named.conv, false);
           if (direction != ConvDirection::wgrad) check_conv(named.conv, true);

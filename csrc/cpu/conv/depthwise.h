@@ -40,6 +40,7 @@ void depthwise_planes(const GatherConv& conv, const ParallelFor& parallel) {
   using A = accumulator_t<T>;
   const Gather& g = conv.gather;
   const int64_t filters = conv.groups * conv.filters, width = g.grid.w, step = g.step.w;
+  const Epilogue<A, T> epilogue(conv);
   parallel(g.images * filters, [&](int64_t task_begin, int64_t task_end) {
     Buffer<A> sums(width);
     for (int64_t task = task_begin; task < task_end; ++task) {
@@ -65,10 +66,8 @@ void depthwise_planes(const GatherConv& conv, const ParallelFor& parallel) {
                                         load<A>(&sums[w])));
             for (; w < span.end; ++w) sums[w] += factor * static_cast<A>(row[w * step]);
           }
-          T* const to = static_cast<T*>(conv.dest) + conv.dest_offset +
-                        conv.dest_strides.at(n, filter, d, h, 0);
-          for (int64_t w = 0; w < width; ++w)
-            to[w * conv.dest_strides.space.w] = static_cast<T>(sums[w]);
+          epilogue.store_row(conv.dest_strides.at(n, filter, d, h, 0), sums.get(), width,
+                             conv.dest_strides.space.w);
         }
     }
   });
@@ -84,6 +83,7 @@ void depthwise_pixels(const GatherConv& conv, const ParallelFor& parallel) {
     for (int64_t c = 0; c < channels; ++c)
       weights[t * channels + c] = static_cast<A>(
           static_cast<const T*>(conv.weight)[c * conv.weight_group + g.taps[t].weight]);
+  const Epilogue<A, T> epilogue(conv);
   const int64_t rows = g.images * g.grid.d * g.grid.h;
   parallel(rows, [&](int64_t task_begin, int64_t task_end) {
     Buffer<A> sums(channels);
@@ -92,8 +92,7 @@ void depthwise_pixels(const GatherConv& conv, const ParallelFor& parallel) {
       const int64_t w = at.w * g.step.w;
       const T* const source = static_cast<const T*>(g.source) +
                               g.strides.at(at.n, 0, at.d * g.step.d, at.h * g.step.h, w);
-      T* const to = static_cast<T*>(conv.dest) + conv.dest_offset +
-                    conv.dest_strides.at(at.n, 0, at.d, at.h, at.w);
+      const int64_t to = conv.dest_strides.at(at.n, 0, at.d, at.h, at.w);
       const auto inside = [&](const Tap& tap) {
         return row_inside(g, tap, at.d, at.h) && w + tap.w >= 0 && w + tap.w < g.extent.w;
       };
@@ -107,8 +106,7 @@ void depthwise_pixels(const GatherConv& conv, const ParallelFor& parallel) {
           if (inside(g.taps[t]))
             sum =
                 fma<A>(read(source + g.taps[t].source + c), read(&weights[t * channels + c]), sum);
-        if (count == lanes<A>) store<A>(to + c, sum);
-        else store_partial<A>(to + c, sum, count);
+        epilogue.store(to + c, sum, count);
       }
     }
   });

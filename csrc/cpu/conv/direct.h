@@ -112,6 +112,7 @@ void direct_planes(const GatherConv& conv, const ParallelFor& parallel) {
                   : A(0);
   }
 
+  const Epilogue<A, T> epilogue(conv);
   parallel(g.images * conv.groups, [&](int64_t task_begin, int64_t task_end) {
     Buffer<A> source(g.channels * plane_pitch + lanes<A>), sums(width * pitch);
     std::fill_n(source.get(), g.channels * plane_pitch + lanes<A>, A(0));
@@ -134,11 +135,8 @@ void direct_planes(const GatherConv& conv, const ParallelFor& parallel) {
           for (int64_t d = 0; d < g.grid.d; ++d)
             for (int64_t h = 0; h < g.grid.h; ++h) {
               const A* const from = sums.get() + (m - block * width) * pitch + plane.at(d, h, 0);
-              T* const to = static_cast<T*>(conv.dest) + conv.dest_offset +
-                            conv.dest_strides.at(n, group * conv.filters + m, d, h, 0);
-              int64_t w = 0;
-              for (; w + lanes<A> <= g.grid.w; w += lanes<A>) store<A>(to + w, load<A>(from + w));
-              for (; w < g.grid.w; ++w) to[w] = static_cast<T>(from[w]);
+              epilogue.store_row(conv.dest_strides.at(n, group * conv.filters + m, d, h, 0), from,
+                                 g.grid.w);
             }
       }
     }

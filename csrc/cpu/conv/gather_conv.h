@@ -38,7 +38,8 @@ struct Gather {
   int64_t depth() const { return channels * tap_count; }  // of the GEMM
 };
 
-/// dest[n, g·filters + m, pixel] = bias + Σ over tap, c of weight[g, m, c, tap] · gathered.
+/// dest[n, g·filters + m, pixel] = bias + Σ over tap, c of weight[g, m, c, tap] · gathered, and
+/// what a fused fprop does then (epilogue.h).
 struct GatherConv {
   DType dtype;
   Layout layout;
@@ -50,6 +51,9 @@ struct GatherConv {
   void* dest;
   int64_t dest_offset;
   Strides dest_strides;
+  Activation activation = Activation::none;
+  const void* residual = nullptr;  // null, or as dest
+  void* preactivation = nullptr;   // likewise
 };
 
 /// weight[g, m, c, tap] = Σ over pixels of gradient[g, m] · patches[g, c, tap].

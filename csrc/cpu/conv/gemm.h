@@ -11,7 +11,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "cpu/simd.h"
+#include "cpu/conv/epilogue.h"
 
 namespace cnnkern::cpu::CNNKERN_CPU_ISA {
 
@@ -78,10 +78,10 @@ void multiply(int64_t depth, const Panels<A>& a, const Panels<A>& b, A* partial,
       }
 }
 
-/// Where a tile goes: element (i, j) to base[row_offset[i] + col_offset[j]].
+/// Where a tile goes: element (i, j) to row_offset[i] + col_offset[j], through the epilogue.
 template <class A, class T>
 struct TileOutput {
-  T* base;
+  Epilogue<A, T> epilogue;
   const int64_t *row_offset, *col_offset;
   int64_t rows, cols;            // that exist
   bool contiguous;               // col_offset counts up by one
@@ -94,17 +94,17 @@ struct TileOutput {
         if (col_bias) tile[i][v] += load<A>(col_bias + v * lanes<A>);
       }
     for (int64_t i = 0; i < std::min<int64_t>(rows, tile_rows); ++i) {
-      T* const to = base + row_offset[i] + col_offset[0];
       if (contiguous && cols >= tile_cols<A>) {
-        store<A>(to, tile[i][0]);
-        store<A>(to + lanes<A>, tile[i][1]);
+        const int64_t at = row_offset[i] + col_offset[0];
+        epilogue.store(at, tile[i][0]);
+        epilogue.store(at + lanes<A>, tile[i][1]);
         continue;
       }
       A row[tile_cols<A>];
       store<A>(row, tile[i][0]);
       store<A>(row + lanes<A>, tile[i][1]);
       for (int64_t j = 0; j < std::min<int64_t>(cols, tile_cols<A>); ++j)
-        base[row_offset[i] + col_offset[j]] = static_cast<T>(row[j]);
+        epilogue.store_one(row_offset[i] + col_offset[j], row[j]);
     }
   }
 };

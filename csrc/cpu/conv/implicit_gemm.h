@@ -134,15 +134,14 @@ class ImplicitGemm {
 
     const A* const bias =
         conv_.bias ? bias_.get() + group * filter_panels_ * filter_width : nullptr;
-    T* const base = static_cast<T*>(conv_.dest) + conv_.dest_offset +
-                    group * conv_.filters * conv_.dest_strides.c;
+    const Epilogue<A, T> epilogue(conv_, group * conv_.filters * conv_.dest_strides.c);
     const auto finish = [&](int64_t i, int64_t j, Tile<A>& tile) {
       const int64_t pixel = (nchw ? j : i) * pixel_width;
       const int64_t filter = (first_panel + (nchw ? i : j)) * filter_width;
       const int64_t* const pixel_offset = scratch.pixel_offset.get() + pixel;
       const int64_t* const filter_offset = filter_offset_.get() + filter;
       TileOutput<A, T> output;
-      output.base = base;
+      output.epilogue = epilogue;
       output.row_offset = nchw ? filter_offset : pixel_offset;
       output.col_offset = nchw ? pixel_offset : filter_offset;
       output.rows = nchw ? conv_.filters - filter : pixels - pixel;

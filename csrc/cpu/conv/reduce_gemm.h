@@ -130,7 +130,7 @@ class ReduceGemm {
     const int64_t cols = std::min(col_block * cols_width, cols_ - col);
     const auto finish = [&](int64_t i, int64_t j, Tile<A>& tile) {
       TileOutput<A, Out> output;
-      output.base = weight + group * conv_.weight_group;
+      output.epilogue = Epilogue<A, Out>(weight + group * conv_.weight_group);
       output.row_offset = row_offset_.get() + row + i * tile_rows;
       output.col_offset = col_offset_.get() + col + j * cols_width;
       output.rows = rows - i * tile_rows;

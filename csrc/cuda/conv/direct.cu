@@ -16,8 +16,8 @@ void launch_direct(const ConvPlan& plan, const ConvProblem& problem, const ConvT
   const DirectProblem direct(problem);
   switch (problem.direction) {
     case ConvDirection::fprop:
-      CNNKERN_LAUNCH((direct_fprop<T>), grid, block, 0, stream, direct, input, weight, bias,
-                     output);
+      CNNKERN_LAUNCH((direct_fprop<T>), grid, block, 0, stream, direct, input, weight, bias, output,
+                     (ConvBiasAct<T>(problem, tensors)));
       break;
     case ConvDirection::dgrad:
       CNNKERN_LAUNCH((direct_dgrad<T>), grid, block, 0, stream, direct, output, weight, bias,

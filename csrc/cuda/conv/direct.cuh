@@ -10,14 +10,14 @@
 
 #include <algorithm>
 
-#include "cuda/indexing.cuh"
+#include "cuda/conv/conv_bias_act.cuh"
 #include "cuda/primitives/ldst.cuh"
 #include "cuda/primitives/warp.cuh"
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 
 // With the second bound ptxas takes the registers it needs; left to choose an occupancy it spills.
-inline constexpr int direct_threads = 256, direct_blocks = 2;
+inline constexpr int direct_threads = 256, direct_blocks = 2, direct_fprop_blocks = 3;
 
 /// A problem as the kernels want it: input x, weight w, output y.
 struct DirectProblem {
@@ -46,9 +46,9 @@ struct DirectProblem {
 };
 
 template <class T>
-__global__ void __launch_bounds__(direct_threads, direct_blocks)
+__global__ void __launch_bounds__(direct_threads, direct_fprop_blocks)
     direct_fprop(DirectProblem p, const T* __restrict__ input, const T* __restrict__ weight,
-                 const T* __restrict__ bias, T* __restrict__ output) {
+                 const T* __restrict__ bias, T* __restrict__ output, ConvBiasAct<T> finish) {
   const int64_t count = p.n * p.y.image_stride;
   for (int64_t index = grid_thread(); index < count; index += grid_threads()) {
     const Position at = p.y.position(index);
@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(direct_threads, direct_blocks)
         }
       }
     }
-    store_global(output + index, T(sum));
+    store_global(output + index, T(finish(index, sum)));
   }
 }
 

@@ -1,12 +1,13 @@
 // Forward convolution as an implicit GEMM on the FP32 units.
 //
-//   output[pixel, k] = bias[k] + Σ over (c, t, r, s) of input[pixel seen through the tap] ·
-//   weight[k, …]
+//   output[pixel, k] = activation(residual[pixel, k] + bias[k] +
+//                      Σ over (c, t, r, s) of input[pixel seen through the tap] · weight[k, …])
 //
 // GEMM view of a group: rows = N·Z·P·Q pixels, columns = K/G filters, depth = C/G·T·R·S in the
 // order in which the filter lies in memory, so B is a plain matrix with its depth contiguous. A is
 // gathered (pixel_gather.cuh): along the depth in channels last, along the pixels in N C D H W.
 // Tiling, shared memory and pipeline: implicit_gemm_simt.cuh. Grid: x = tiles, z = groups.
+#include "cuda/conv/conv_bias_act.cuh"
 #include "cuda/conv/conv_launch.h"
 #include "cuda/conv/epilogue.cuh"
 #include "cuda/conv/pixel_gather.cuh"
@@ -21,6 +22,7 @@ struct FpropParams {
   float* output;
   int c_per_group, k_per_group;
   int64_t k, output_volume;
+  ConvBiasAct<float> finish;
 };
 
 /// A. Rows: output pixels. Depth: filter elements.
@@ -57,6 +59,9 @@ struct OutputPixels {
   int columns;
   int64_t column_stride;
 
+  __device__ __forceinline__ float finish(const float* to, float sum) const {
+    return p.finish(to - p.output, sum);
+  }
   __device__ __forceinline__ int64_t row(int pixel) const {
     if (pixel >= p.input.pixels) return -1;
     if constexpr (layout == Layout::nhwc) return pixel * p.k;
@@ -97,7 +102,8 @@ void launch_simt_fprop(const ConvPlan& plan, const ConvProblem& problem, const C
                                    .c_per_group = static_cast<int>(problem.c_per_group()),
                                    .k_per_group = static_cast<int>(problem.k_per_group()),
                                    .k = problem.k,
-                                   .output_volume = problem.output.volume()};
+                                   .output_volume = problem.output.volume(),
+                                   .finish = {problem, tensors}};
   CNNKERN_LAUNCH((simt_fprop<layout, vector, m, n, k>), grid_of(plan), dim3(plan.threads),
                  plan.shared_bytes, stream, params);
 }

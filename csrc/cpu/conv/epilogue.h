@@ -1,0 +1,74 @@
+// The end of every sum: residual, activation and rounding, in the registers that are to be stored.
+//
+// A fused convolution reads the residual and writes the output once, element by element as the
+// kernel finishes them; no kernel walks its result a second time. relu and hardswish are computed
+// in vectors; tanh, sigmoid, gelu and silu lane by lane with the C library's functions.
+#pragma once
+
+#include "cpu/conv/gather_conv.h"
+#include "cpu/simd.h"
+
+namespace cnnkern::cpu::CNNKERN_CPU_ISA {
+
+template <class A>
+inline Vec<A> activate_lanes(Activation activation, Vec<A> x) {
+  constexpr Vec<A> zero = {};
+  if (activation == Activation::none) return x;
+  if (activation == Activation::relu) return x < zero ? zero : x;
+  if (activation == Activation::hardswish) {
+    const Vec<A> six = broadcast(A(6)), shifted = x + broadcast(A(3));
+    return x * (shifted < zero ? zero : shifted > six ? six : shifted) / six;
+  }
+  for (int i = 0; i < lanes<A>; ++i) x[i] = activate<A>(activation, x[i]);
+  return x;
+}
+
+/// Where sums of type A go, as numbers of type T; offsets count elements of the result.
+template <class A, class T>
+struct Epilogue {
+  T* dest = nullptr;
+  const T* residual = nullptr;  // null, or as dest
+  T* preactivation = nullptr;   // likewise
+  Activation activation = Activation::none;
+
+  Epilogue() = default;
+  explicit Epilogue(T* to) : dest(to) {}
+  explicit Epilogue(const GatherConv& conv, int64_t first = 0)
+      : dest(static_cast<T*>(conv.dest) + conv.dest_offset + first),
+        residual(static_cast<const T*>(conv.residual)),
+        preactivation(static_cast<T*>(conv.preactivation)),
+        activation(conv.activation) {
+    if (residual) residual += first;
+    if (preactivation) preactivation += first;
+  }
+
+  /// The first `count` lanes go to neighbours.
+  void store(int64_t at, Vec<A> sum, int64_t count = lanes<A>) const {
+    const bool whole = count == lanes<A>;
+    if (residual) sum += whole ? load<A>(residual + at) : load_partial<A>(residual + at, count);
+    if (preactivation) put(preactivation + at, sum, count);
+    put(dest + at, activate_lanes<A>(activation, sum), count);
+  }
+
+  void store_one(int64_t at, A sum) const {
+    if (residual) sum += static_cast<A>(residual[at]);
+    if (preactivation) preactivation[at] = static_cast<T>(sum);
+    dest[at] = static_cast<T>(activate(activation, sum));
+  }
+
+  /// `count` sums, to elements `step` apart.
+  void store_row(int64_t at, const A* sums, int64_t count, int64_t step = 1) const {
+    int64_t i = 0;
+    if (step == 1)
+      for (; i + lanes<A> <= count; i += lanes<A>) store(at + i, load<A>(sums + i));
+    for (; i < count; ++i) store_one(at + i * step, sums[i]);
+  }
+
+ private:
+  static void put(T* to, Vec<A> value, int64_t count) {
+    if (count == lanes<A>) cpu::CNNKERN_CPU_ISA::store<A>(to, value);
+    else store_partial<A>(to, value, count);
+  }
+};
+
+}  // namespace cnnkern::cpu::CNNKERN_CPU_ISA
