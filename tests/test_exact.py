@@ -61,4 +61,3 @@ def test_max_pool_gather(device, dtype):
     window = (problem.kernel, problem.stride, problem.padding[::2], problem.dilation, False)
     found = _ops.max_pool_gather(Case("", device, "").operators(), x, at, *window)
     testing.assert_equal(found, x.flatten(2).gather(2, at.flatten(2)).view_as(at))
-

@@ -7,9 +7,11 @@ ten times as many. A failure shrinks to a small problem and prints the line that
 import os
 
 import cases
+import hypothesis
 import pytest
+import torch
 from cases import Case
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_exact import check, needs_emulator
 
@@ -93,7 +95,6 @@ def fuzz(device: str, count: int, problems: st.SearchStrategy[str]) -> None:
         deadline=None,
         database=None,
         derandomize=not SEED,
-        suppress_health_check=[HealthCheck.too_slow],
         print_blob=False,
     )
     @given(problems)
@@ -103,13 +104,21 @@ def fuzz(device: str, count: int, problems: st.SearchStrategy[str]) -> None:
 
     drawn: set[str] = set()
     if SEED:
-        import hypothesis
-
         run = hypothesis.seed(int(SEED))(run)
     run()
     assert len(drawn) >= 0.9 * count * SCALE, "hypothesis repeats itself"
 
 
+@pytest.fixture
+def one_thread():
+    """The tensors are small: waking threads would take most of the time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
     "device, count",
     [
