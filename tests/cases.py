@@ -52,12 +52,18 @@ class Case:
         backends.emulator().set_device(self.device)
         return torch.ops.cnnkern_emulator
 
-    def skip_if_refused(self) -> None:
+    def refusal(self) -> str:
+        """Why the kernel does not take the problem, or nothing."""
         try:
             _C.plan(self.text, self.device, self.kernel)
         except RuntimeError as error:
             assert "refuses this problem: " in str(error), error
-            pytest.skip(f"{self.device}: {error}")
+            return str(error)
+        return ""
+
+    def skip_if_refused(self) -> None:
+        if reason := self.refusal():
+            pytest.skip(f"{self.device}: {reason}")
 
 
 def kernels(problem: Problem, device: str) -> list[str]:

@@ -105,11 +105,12 @@ def max_pool(problem: Problem, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def max_pool_backward(problem: Problem, dy: np.ndarray, at: np.ndarray) -> np.ndarray:
     n, c = dy.shape[:2]
-    dx = np.zeros((n, c, int(np.prod(problem.input))))
+    size = int(np.prod(problem.input))
+    dx = np.zeros((n, c, size + 1))  # the last place takes what windows without a pixel (-1) add
     image, channel = np.ogrid[:n, :c]
     for p in range(int(np.prod(problem.output))):
         np.add.at(dx, (image, channel, at.reshape(n, c, -1)[..., p]), dy.reshape(n, c, -1)[..., p])
-    return dx.reshape(problem.input_shape)
+    return dx[..., :size].reshape(problem.input_shape)
 
 
 def _avg_pool_matrix(problem: Problem, axis: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,8 +7,6 @@ import pytest
 import reference
 import torch
 from cases import Case
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 
 from cnnkern import _ops, problems, testing
 from cnnkern.functional._arguments import FLOATS
@@ -84,36 +82,3 @@ def test_max_pool_gather(device, dtype):
     window = (problem.kernel, problem.stride, problem.padding[::2], problem.dilation, False)
     found = _ops.max_pool_gather(Case("", device, "").operators(), x, at, *window)
     testing.assert_equal(found, x.flatten(2).gather(2, at.flatten(2)).view_as(at))
-
-
-# --------------------------------------------------------------------------------------------------
-# Random geometry
-
-
-@st.composite
-def random_problem(draw) -> str:
-    """A problem string; some are refused by the parser because no window fits."""
-    dims = draw(st.integers(1, 3))
-    groups = draw(st.sampled_from([1, 1, 1, 2, 3]))
-    c, k = groups * draw(st.integers(1, 9)), groups * draw(st.integers(1, 9))
-    text = f"n{draw(st.integers(1, 3))}g{groups}c{c}k{k}"
-    for axis, tap in list(zip("dhw", "trs"))[-dims:]:
-        text += f"{axis}{draw(st.integers(1, 9))}{tap}{draw(st.integers(1, 4))}"
-        text += f"u{axis}{draw(st.integers(1, 3))}l{axis}{draw(st.integers(1, 3))}"
-    for side in ("pf", "pk", "pt", "pb", "pl", "pr")[-2 * dims :]:
-        text += f"{side}{draw(st.integers(0, 3))}"
-    layout = draw(st.sampled_from(["nchw", "nhwc"] if dims > 1 else ["nchw"]))
-    dtype = draw(st.sampled_from(["f32", "f64", "f16", "bf16"]))
-    return f"{text} {dtype} {layout} {draw(st.sampled_from(cases.CONV_DIRECTIONS))}"
-
-
-@settings(max_examples=150, deadline=None, derandomize=True)
-@given(random_problem())
-def test_random_geometry(text):
-    try:
-        problem = Problem.parse(text)
-    except RuntimeError as error:
-        assert "Kernel size can't be greater than actual input size" in str(error)
-        assume(False)
-    for kernel in cases.kernels(problem, "cpu"):
-        check(Case(problem.text, "cpu", kernel))

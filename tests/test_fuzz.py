@@ -1,0 +1,133 @@
+"""Fuzzing: random problem strings on every kernel that takes them, bit for bit.
+
+The cases are the same on every run. ``CNNKERN_FUZZ_SEED=n`` draws others, ``CNNKERN_FUZZ_SCALE=10``
+ten times as many. A failure shrinks to a small problem and prints the line that repeats it.
+"""
+
+import os
+
+import cases
+import hypothesis
+import pytest
+import torch
+from cases import Case
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_exact import check, needs_emulator
+
+from cnnkern.problems import Problem
+
+SEED, SCALE = os.environ.get("CNNKERN_FUZZ_SEED"), int(os.environ.get("CNNKERN_FUZZ_SCALE", "1"))
+SIDES = (("pf", "pk"), ("pt", "pb"), ("pl", "pr"))
+
+few = st.integers(1, 9)
+many = st.one_of(few, few, st.integers(60, 70), st.integers(126, 131))  # around the tiles' edges
+
+
+def options(draw, dims: int) -> str:
+    layout = draw(st.sampled_from(["nchw", "nhwc"] if dims > 1 else ["nchw"]))
+    return f"{draw(st.sampled_from(['f32', 'f64', 'f16', 'bf16']))} {layout}"
+
+
+def span(taps: int, gap: int) -> int:
+    return gap * (taps - 1) + 1
+
+
+@st.composite
+def convolution(draw) -> str:
+    """1-d to 3-d; a dgrad is a transposed convolution. The padded input holds the filter."""
+    dims = draw(st.integers(1, 3))
+    size = many if dims < 3 else few
+    groups = draw(st.sampled_from([1, 1, 1, 2, 3, 8]))
+    if groups == 1:
+        c, k = draw(size), draw(size)
+    else:
+        c, k = (groups * draw(st.integers(1, 5)) for _ in "ck")
+    if draw(st.integers(0, 4)) == 0:  # depthwise
+        groups, k = c, c * draw(st.integers(1, 2))
+    text = f"n{draw(st.integers(1, 3))}g{groups}c{c}k{k}"
+    for axis, tap, (begin, end) in list(zip("dhw", "trs", SIDES))[-dims:]:
+        taps, gap = draw(st.integers(1, 5 if dims < 3 else 3)), draw(st.integers(1, 3))
+        before, after = draw(st.integers(0, 3)), draw(st.integers(0, 3))
+        least = max(1, span(taps, gap) - before - after)
+        text += f"{axis}{least + draw(st.integers(0, 8 if dims < 3 else 3))}{tap}{taps}"
+        text += f"u{axis}{draw(st.integers(1, 3))}l{axis}{gap}{begin}{before}{end}{after}"
+    return f"{text} {options(draw, dims)} {draw(st.sampled_from(cases.CONV_DIRECTIONS))}"
+
+
+@st.composite
+def max_pooling(draw) -> str:
+    """1-d to 3-d; padding up to half the window, as torch has it."""
+    dims = draw(st.integers(1, 3))
+    text = f"n{draw(st.integers(1, 3))}c{draw(many)}"
+    for axis, tap in list(zip("dhw", "trs"))[-dims:]:
+        taps, gap = draw(st.integers(1, 4)), draw(st.integers(1, 3))
+        pad = draw(st.integers(0, span(taps, gap) // 2))
+        least = max(1, span(taps, gap) - 2 * pad)
+        text += f"{axis}{least + draw(st.integers(0, 8 if dims < 3 else 3))}{tap}{taps}"
+        text += f"u{axis}{draw(st.integers(1, 4))}l{axis}{gap}p{axis}{pad}"
+    ceil = draw(st.sampled_from(["", " ceil"]))
+    return f"{text} {options(draw, dims)} {draw(st.sampled_from(cases.POOL_DIRECTIONS))}{ceil}"
+
+
+FAMILIES = (convolution(), max_pooling())
+
+
+def check_all_kernels(text: str, device: str) -> None:
+    """Every kernel of the device that takes the problem; at least one must."""
+    ran = 0
+    try:
+        problem = Problem.parse(text)
+        for kernel in cases.kernels(problem, device):
+            case = Case(problem.text, device, kernel)
+            if not case.refusal():
+                check(case)
+                ran += 1
+        assert ran, f"no kernel takes {problem.text} on {device}"
+    except Exception as error:
+        command = f"python -m pytest tests/test_fuzz.py -k {device} --problem '{text}'"
+        raise AssertionError(f"{error}\n{command}") from error
+
+
+def fuzz(device: str, count: int, problems: st.SearchStrategy[str]) -> None:
+    @settings(
+        max_examples=count * SCALE,
+        deadline=None,
+        database=None,
+        derandomize=not SEED,
+        print_blob=False,
+    )
+    @given(problems)
+    def run(text: str) -> None:
+        drawn.add(text)
+        check_all_kernels(text, device)
+
+    drawn: set[str] = set()
+    if SEED:
+        run = hypothesis.seed(int(SEED))(run)
+    run()
+    assert len(drawn) >= 0.9 * count * SCALE, "hypothesis repeats itself"
+
+
+@pytest.fixture
+def one_thread():
+    """The tensors are small: waking threads would take most of the time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize(
+    "device, count",
+    [
+        ("cpu", 2000),
+        pytest.param("sm_80", 150, marks=needs_emulator),
+        pytest.param("sm_75", 50, marks=needs_emulator),
+    ],
+)
+def test_fuzz(device, count, request):
+    if given_problem := request.config.getoption("--problem"):
+        return check_all_kernels(given_problem, device)
+    fuzz(device, count, st.one_of(FAMILIES))
