@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 IntOrInts = int | Sequence[int]
+INTS = (int, torch.SymInt)
+_LARGEST = 2**62
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
@@ -30,19 +32,28 @@ def check_input(op: str, input: Any) -> None:
 
 
 def check_range(op: str, name: str, values: Sequence[Any]) -> None:
-    if any(isinstance(value, int) and abs(value) >= 2**62 for value in values):
+    if any(isinstance(value, int) and abs(value) >= _LARGEST for value in values):
         raise RuntimeError(f"{op}: integer overflow: {name} is {list(values)}; use smaller values")
 
 
 def expand(op: str, name: str, value: Any, dims: int) -> tuple[int, ...]:
     """One int per spatial dimension, from one int or a sequence of them."""
-    values = (value,) if isinstance(value, int | torch.SymInt) else value
+    # The usual cases first: these checks run in every call.
+    if type(value) is int and -_LARGEST < value < _LARGEST:
+        return (value,) * dims
+    if type(value) is tuple and len(value) == dims:
+        for entry in value:
+            if type(entry) is not int or not -_LARGEST < entry < _LARGEST:
+                break
+        else:
+            return value
+    values = (value,) if isinstance(value, INTS) else value
     if isinstance(values, str) or not isinstance(values, Sequence):
         raise TypeError(
             f"{op}(): argument '{name}' must be int or tuple of ints, not {type(value).__name__}"
         )
     for entry in values:
-        if isinstance(entry, bool) or not isinstance(entry, int | torch.SymInt):
+        if isinstance(entry, bool) or not isinstance(entry, INTS):
             raise TypeError(
                 f"{op}(): argument '{name}' must be tuple of ints, but found an element of type "
                 f"{type(entry).__name__}"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from cnnkern import _ops
 from cnnkern.backends import operators_for
 from cnnkern.functional._arguments import (
+    INTS,
     IntOrInts,
     batched,
     check_input,
@@ -27,7 +27,7 @@ def _check_convolution(op: str, input: Any, weight: Any, bias: Any, groups: Any)
     check_tensor(op, "weight", 2, weight)
     if bias is not None:
         check_tensor(op, "bias", 3, bias)
-    if isinstance(groups, bool) or not isinstance(groups, int | torch.SymInt):
+    if isinstance(groups, bool) or not isinstance(groups, INTS):
         raise TypeError(f"{op}(): argument 'groups' must be int, not {type(groups).__name__}")
 
 
@@ -35,15 +35,10 @@ def sides(
     op: str, padding: Any, dims: int, kernel: Sequence[int], stride: Any, dilation: Any
 ) -> tuple[int, ...]:
     """Begin and end of every axis: 2·dims numbers."""
-    if padding == "valid":
-        return (0,) * (2 * dims)
-    if padding == "same":
-        if any(step != 1 for step in stride):
-            raise RuntimeError(f"{op}: padding='same' is not supported for strided convolutions")
-        total = [step * (size - 1) for size, step in zip(kernel, dilation)]
-        return tuple(side for both in total for side in (both // 2, both - both // 2))
+    if type(padding) is int:
+        return expand(op, "padding", padding, 2 * dims)
     if isinstance(padding, str):
-        raise RuntimeError(f"{op}: Invalid padding string: {padding!r}; use 'same' or 'valid'")
+        return _named_sides(op, padding, dims, kernel, stride, dilation)
     if isinstance(padding, Sequence) and any(isinstance(side, Sequence) for side in padding):
         if len(padding) != dims or any(
             not isinstance(side, Sequence) or len(side) != 2 for side in padding
@@ -54,6 +49,19 @@ def sides(
             )
         return tuple(side for pair in padding for side in expand(op, "padding", pair, 2))
     return tuple(side for side in expand(op, "padding", padding, dims) for _ in range(2))
+
+
+def _named_sides(
+    op: str, padding: str, dims: int, kernel: Sequence[int], stride: Any, dilation: Any
+) -> tuple[int, ...]:
+    if padding == "valid":
+        return (0,) * (2 * dims)
+    if padding != "same":
+        raise RuntimeError(f"{op}: Invalid padding string: {padding!r}; use 'same' or 'valid'")
+    if any(step != 1 for step in stride):
+        raise RuntimeError(f"{op}: padding='same' is not supported for strided convolutions")
+    total = [step * (size - 1) for size, step in zip(kernel, dilation)]
+    return tuple(side for both in total for side in (both // 2, both - both // 2))
 
 
 def _convolution(
