@@ -1,13 +1,13 @@
 """FlopCounterMode counts for our operators what it counts for torch's, forward and backward."""
 
+import cases
 import pytest
+import small_net
 import torch
 from test_semantics import SMALL
 from torch.utils.flop_counter import FlopCounterMode
 
-import cases
 import cnnkern
-import small_net
 from cnnkern import functional as ours
 
 F = torch.nn.functional

@@ -6,13 +6,13 @@ so that an operator without a rule of its own raises.
 
 import itertools
 
+import cases
 import pytest
+import small_net
 import torch
 from test_semantics import SMALL
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 
-import cases
-import small_net
 from cnnkern import _ops, testing
 from cnnkern import functional as ours
 
@@ -33,7 +33,7 @@ def test_the_fallback_is_seen():
     library = torch.library.Library("cnnkern_test", "FRAGMENT")
     library.define("twice(Tensor x) -> Tensor")
     library.impl("twice", lambda x: 2 * x, "CPU")
-    with pytest.raises(RuntimeError, match="[Ff]allback"):
+    with pytest.raises(RuntimeError, match="fallback"):
         vmap(torch.ops.cnnkern_test.twice)(torch.ones(2, 3))
 
 
@@ -266,15 +266,15 @@ def test_an_ensemble_of_models():
         torch.manual_seed(2)
         x = small_net.batch().double()
 
-        def loss(state, x, model=model):
-            return functional_call(model, state, (x,)).pow(2).mean()
-
         trained = {name: state[name] for name, _ in model.named_parameters()}
-        rest = {name: state[name] for name, _ in model.named_buffers()}
+
+        def loss(trained, x, model=model, state=state):
+            return functional_call(model, {**state, **trained}, (x[None],)).pow(2).mean()
+
         found.append(
             [
                 vmap(functional_call, (None, 0, None))(model, many, (x,)),
-                vmap(grad(lambda s, x: loss({**s, **rest}, x[None])), (None, 0))(trained, x),
+                vmap(grad(loss), (None, 0))(trained, x),
             ]
         )
     torch.testing.assert_close(found[0], found[1], rtol=1e-9, atol=1e-9)
