@@ -8,10 +8,17 @@ from typing import Any
 import torch
 from torch._C._functorch import unwrap_dead_wrappers
 from torch.autograd import forward_ad
+from torch.utils.flop_counter import register_flop_formula
 
 _AUTOCAST_DEVICES = ("cpu", "cuda")
 _AUTOCAST_KEYS = ("AutocastCPU", "AutocastCUDA")
+_FUNCTORCH = torch._C.DispatchKey.FuncTorchDynamicLayerFrontMode
 _CASTS = ("conv_forward", "conv_input_grad", "conv_bias_act")
+CUDA_MISSING = (
+    "cnnkern was built without CUDA kernels; get nvcc (pip install "
+    "'cuda-toolkit[nvcc,cudart,crt,cccl,nvvm]==13.0.*', or set CUDA_HOME) and install cnnkern again"
+)
+_UNSERVED = ("MPS", "XPU")
 _registered: dict[str, torch.library.Library] = {}
 
 
@@ -55,6 +62,8 @@ def wrap(rule: Any) -> Callable[..., Any]:
             return getattr(ops, name)(*inputs)
         if needs_function(inputs[:count]):
             if torch._C._are_functorch_transforms_active():
+                if torch._C._dispatch_tls_is_dispatch_key_excluded(_FUNCTORCH):
+                    return getattr(ops, name)(*inputs)  # called by the operator's own vmap rule
                 return transformed.apply(ops, *inputs)
             return apply(ops, *unwrap_dead_wrappers(inputs))
         # The kernel itself: the registered autograd rule costs more than a small convolution.
@@ -109,8 +118,11 @@ def _eager_functions(rule: Any) -> tuple[Callable[..., Any], Any]:
     return super(torch.autograd.Function, plain).apply, transformed
 
 
-def register(namespace: str, rules: Sequence[Any]) -> None:
-    """Registers every rule with the operators of a namespace; does nothing the second time."""
+def register(namespace: str, rules: Sequence[Any], cuda: bool) -> None:
+    """Registers every rule with the operators of a namespace; does nothing the second time.
+
+    ``cuda``: whether kernels for CUDA tensors were built.
+    """
     if namespace in _registered:
         return
     library = torch.library.Library(namespace, "IMPL")
@@ -126,6 +138,12 @@ def register(namespace: str, rules: Sequence[Any]) -> None:
         if rule.name in _CASTS:
             for key in _AUTOCAST_KEYS:
                 library.impl(rule.name, _autocast_kernel(rule, ops, key), key)
+        for key in _UNSERVED:
+            library.impl(rule.name, _unserved_kernel(rule.name, key), key)
+        if not cuda:
+            library.impl(rule.name, _missing_kernel, "CUDA")
+        if hasattr(rule, "flops"):
+            register_flop_formula(getattr(ops, rule.name))(rule.flops)
 
 
 def _registered_setup(rule: Any, ops: Any) -> Callable[..., None]:
@@ -163,3 +181,17 @@ def _autocast_kernel(rule: Any, ops: Any, key: str) -> Callable[..., Any]:
             return getattr(ops, rule.name)(*inputs)
 
     return kernel
+
+
+def _unserved_kernel(name: str, key: str) -> Callable[..., Any]:
+    def kernel(*_: Any) -> Any:
+        raise NotImplementedError(
+            f"cnnkern: Could not run {name!r} with arguments from the {key!r} backend: tensors on "
+            "a CPU or a CUDA device are expected; use .to('cpu'), or torch's own layer"
+        )
+
+    return kernel
+
+
+def _missing_kernel(*_: Any) -> Any:
+    raise RuntimeError(CUDA_MISSING)

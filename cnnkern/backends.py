@@ -14,12 +14,9 @@ from typing import Any
 import torch
 
 from cnnkern import _ops
+from cnnkern._library import CUDA_MISSING as CUDA_MISSING
 
 BACKENDS = ("auto", "cpu", "cuda", "emulator")
-CUDA_MISSING = (
-    "cnnkern was built without CUDA kernels; get nvcc (pip install "
-    "'cuda-toolkit[nvcc,cudart,crt,cccl,nvvm]==13.0.*', or set CUDA_HOME) and install cnnkern again"
-)
 _active = "auto"
 
 
@@ -76,11 +73,9 @@ def emulator() -> Any:
 
 def operators_for(tensor: torch.Tensor) -> Any:
     """The operator namespace (torch.ops.cnnkern, or the emulator's) that serves this tensor."""
-    device = tensor.device.type
     if _active == "auto":
-        if device == "cuda" and not cuda_built():
-            raise RuntimeError(CUDA_MISSING)
         return torch.ops.cnnkern
+    device = tensor.device.type
     wanted = "cpu" if _active == "emulator" else _active
     if device not in (wanted, "meta"):
         raise RuntimeError(

@@ -8,6 +8,7 @@ registered operator itself (Dynamo traces it). Both follow the same rule, one cl
 
 A rule is ``fake``, ``setup`` (what to save), ``backward``, ``jvp`` and ``vmap``. Gradients and
 tangents belong to the operator's tensors, in order; a tangent is None where nothing varies.
+``flops``, where a rule has it, counts for torch's FlopCounterMode, given shapes for tensors.
 
 ``ops`` is an operator namespace: ``torch.ops.cnnkern``, or the emulator's.
 """
@@ -39,9 +40,9 @@ RULES = (
     *max_pooling.RULES,
     *avg_pooling.RULES,
 )
-_library.register("cnnkern", RULES)
+_library.register("cnnkern", RULES, cuda=_C.cuda_built)
 
 
 def register_emulator() -> None:
     """Gives the emulator's operators (its library must be loaded) the same rules, once."""
-    _library.register("cnnkern_emulator", RULES)
+    _library.register("cnnkern_emulator", RULES, cuda=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -43,6 +44,11 @@ def _sum(*terms: Tensor | None) -> Tensor:
     """The sum of those terms that are there; at least one is."""
     first, *others = [term for term in terms if term is not None]
     return sum(others, start=first)
+
+
+def _flops(n: int, positions: Ints, w: Ints) -> int:
+    """torch's count: two a product, of every filter with every window, padding included."""
+    return 2 * n * math.prod(positions) * math.prod(w)
 
 
 def _broadcast_bias(bias: Tensor | None, shape: Ints) -> Tensor | None:
@@ -87,6 +93,10 @@ class _ConvForward:
     def vmap(ops: Any, size: int, dims: Dims, args: Sequence[Any]) -> tuple[Tensor, int]:
         return _conv_vmap(conv_forward, ops, size, dims, args)
 
+    @staticmethod
+    def flops(x: Ints, w: Ints, *_: Any, out_shape: Ints) -> int:
+        return _flops(x[0], out_shape[2:], w)
+
 
 class _ConvInputGrad:
     name, tensors = "conv_input_grad", 3
@@ -123,6 +133,10 @@ class _ConvInputGrad:
     @staticmethod
     def vmap(ops: Any, size: int, dims: Dims, args: Sequence[Any]) -> tuple[Tensor, int]:
         return _conv_vmap(conv_input_grad, ops, size, dims, args)
+
+    @staticmethod
+    def flops(dy: Ints, w: Ints, *_: Any, out_shape: Ints) -> int:
+        return _flops(dy[0], dy[2:], w)
 
 
 class _ConvWeightGrad:
@@ -161,6 +175,10 @@ class _ConvWeightGrad:
         dy, x = into_channels(dy, dims[0], size), into_channels(x, dims[1], size)
         out = conv_weight_grad(ops, dy, x, *lists, groups * size)
         return out.unflatten(0, (size, -1)), 0
+
+    @staticmethod
+    def flops(dy: Ints, x: Ints, size: Ints, *_: Any, out_shape: Ints) -> int:
+        return _flops(dy[0], dy[2:], (dy[1], x[1], *size))  # torch's does not divide by groups
 
 
 class _ConvBiasGrad:

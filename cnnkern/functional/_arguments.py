@@ -11,6 +11,7 @@ from torch import Tensor
 IntOrInts = int | Sequence[int]
 INTS = (int, torch.SymInt)
 _LARGEST = 2**62
+_PLAIN = (Tensor, torch.nn.Parameter)
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 COMPLEX = (torch.complex32, torch.complex64, torch.complex128)
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -22,6 +23,24 @@ def check_tensor(op: str, name: str, position: int, value: Any) -> None:
             f"{op}(): argument '{name}' (position {position}) must be Tensor, "
             f"not {type(value).__name__}"
         )
+    if value.layout is not torch.strided or value.is_nested or type(value) not in _PLAIN:
+        _check_dense(op, name, value)
+
+
+def _check_dense(op: str, name: str, value: Any) -> None:
+    """Refuses what has no dense memory of its own; other subclasses of Tensor pass."""
+    if value.is_nested:
+        kind, way = "nested", "torch.nested.to_padded_tensor() or one call for each of .unbind()"
+    elif value.layout is not torch.strided:
+        kind, way = str(value.layout).removeprefix("torch._").removeprefix("torch."), ".to_dense()"
+    elif hasattr(value, "to_local"):
+        kind, way = "DTensor", ".to_local()"
+    else:
+        return
+    raise NotImplementedError(
+        f"{op}: Could not run with {name} of layout {kind}: a dense (strided) tensor is expected; "
+        f"use {way}"
+    )
 
 
 def check_input(op: str, input: Any, dtypes: Sequence[torch.dtype] = FLOATS + INTEGERS) -> None:
