@@ -63,6 +63,10 @@ def _replacements() -> dict[Any, Callable[..., Any]]:
         for name in (f"conv{dims}d", f"conv_transpose{dims}d", f"max_pool{dims}d"):
             for module in (torch, torch.nn.functional):
                 table[getattr(module, name)] = getattr(functional, name)
+        for name in (f"avg_pool{dims}d", f"adaptive_avg_pool{dims}d", f"lp_pool{dims}d"):
+            for module in (torch, torch._C._nn, torch.nn.functional):
+                if found := getattr(module, name, None):
+                    table[found] = getattr(functional, name)
         pool = _with_indices(getattr(functional, f"max_pool{dims}d"))
         for module in (torch, torch._C._nn, torch.nn.functional):
             if found := getattr(module, f"max_pool{dims}d_with_indices", None):
@@ -74,12 +78,13 @@ REPLACEMENTS = _replacements()
 
 
 class enabled(TorchFunctionMode):
-    """Inside, torch's convolutions and max poolings run on cnnkern's kernels.
+    """Inside, torch's convolutions and poolings run on cnnkern's kernels.
 
-    Serves ``conv1d/2d/3d``, ``conv_transpose1d/2d/3d``, ``max_pool1d/2d/3d`` and
-    ``max_pool1d/2d/3d_with_indices`` of ``torch`` and ``torch.nn.functional``, and
-    ``torch.convolution``. Everything else is untouched. There is no silent way back to torch: what
-    cnnkern does not take (bool tensors, say, and integers on a GPU) raises, as torch does.
+    Serves ``conv1d/2d/3d``, ``conv_transpose1d/2d/3d``, ``max_pool1d/2d/3d``,
+    ``max_pool1d/2d/3d_with_indices``, ``avg_pool1d/2d/3d``, ``adaptive_avg_pool1d/2d/3d`` and
+    ``lp_pool1d/2d/3d`` of ``torch`` and ``torch.nn.functional``, and ``torch.convolution``.
+    Everything else is untouched. There is no silent way back to torch: what cnnkern does not take
+    (bool tensors, say, and integers on a GPU) raises, as torch does.
 
     >>> x, w = torch.ones(1, 1, 3, 3), torch.ones(1, 1, 3, 3)
     >>> with enabled():
@@ -98,7 +103,7 @@ class enabled(TorchFunctionMode):
 
 
 def convert(model: Model, inplace: bool = False) -> Model:
-    """The model with its convolution and max-pooling layers on cnnkern's kernels.
+    """The model with its convolution and pooling layers on cnnkern's kernels.
 
     Args:
         model: any module; it may itself be such a layer, or a lazy one.

@@ -25,7 +25,7 @@ FPROP, DGRAD, WGRAD, BIAS_GRAD, REDUCE = (
     f"cuda/conv/{stem}.cu" for stem in ("fprop", "dgrad", "wgrad", "bias_grad", "split_k_reduce")
 )
 DIRECT, DIRECT_CUH = "cuda/conv/direct.cu", "cuda/conv/direct.cuh"
-POOL = "cuda/pool/max_pool.cu"
+POOL, AVG_POOL = "cuda/pool/max_pool.cu", "cuda/pool/avg_pool.cu"
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ LINES = [
     "n64c3h12w12k1r3s3",  # one filter, many pixels: the sums are long and the rows few
     "n2c6d7h8w9k8t3r3s3p1",
     "n4c16h30w31r3s3u2p1 maxpool",
+    "n4c8h14w15r3s3u2p1 avgpool exclude_pad",
+    "n4c8h14w15r5s4 adaptive_avgpool",
 ]
 TEXTS = [t for line in LINES for t in cases.texts(line) if "f64" not in t and "bf16" not in t]
 
@@ -52,6 +54,8 @@ EVERY_KERNEL = [
         "n2g4c4h9w8k4r3s3p1 wgrad",
         "n2c4h9w8r3s3 maxpool",
         "n2c4h9w8r3s3 maxpool_backward",
+        "n2c4h9w8r3s3p1 avgpool exclude_pad",
+        "n2c4h9w8r3s3p1 avgpool_backward exclude_pad",
     )
     for kernel in cases.kernels(Problem.parse(text), "cpu")
 ]

@@ -40,4 +40,6 @@ def expected_runs():
             yield layout, "direct", direction
         for direction in ("forward", "backward", "gather"):
             yield layout, f"max_pool_{direction}", "maxpool"
+        for direction in ("forward", "backward"):
+            yield layout, f"avg_pool_{direction}", "avgpool"
         yield layout, "bias_grad", "wgrad"

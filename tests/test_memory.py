@@ -16,6 +16,8 @@ LINES = [
     "n1c4d4h5w4k4t3r3s3p1",
     "n2c3w13k5s3p1",
     "n2c4h8w7r3s3u2p1 maxpool",
+    "n2c9h8w7r3s3u2p1 avgpool exclude_pad",
+    "n2c9h8w7r3s2 adaptive_avgpool",
 ]
 
 

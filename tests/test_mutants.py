@@ -11,11 +11,12 @@ import test_oracles
 import test_sass
 import test_standin_device
 from mutants import CSRC, build, cpp_build
+from mutants_avg_pool import AVERAGES
 from mutants_index import INDEX
 from mutants_offset import CUTS
 from mutants_sync import SYNC
 
-MUTANTS = [*SYNC, *INDEX, *CUTS]
+MUTANTS = [*SYNC, *INDEX, *AVERAGES, *CUTS]
 NOTICED_BY = {
     "barrier": "the race table; lists of who waits where",
     "wait_group, commit_group": "the race table, NaN in what has not arrived, wrong results",

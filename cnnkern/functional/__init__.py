@@ -19,9 +19,25 @@ from cnnkern.functional.convolution import conv3d as conv3d
 from cnnkern.functional.convolution import conv_transpose1d as conv_transpose1d
 from cnnkern.functional.convolution import conv_transpose2d as conv_transpose2d
 from cnnkern.functional.convolution import conv_transpose3d as conv_transpose3d
+from cnnkern.functional.global_pooling import global_avg_pool1d as global_avg_pool1d
+from cnnkern.functional.global_pooling import global_avg_pool2d as global_avg_pool2d
+from cnnkern.functional.global_pooling import global_avg_pool3d as global_avg_pool3d
+from cnnkern.functional.global_pooling import global_lp_pool1d as global_lp_pool1d
+from cnnkern.functional.global_pooling import global_lp_pool2d as global_lp_pool2d
+from cnnkern.functional.global_pooling import global_lp_pool3d as global_lp_pool3d
+from cnnkern.functional.global_pooling import global_max_pool1d as global_max_pool1d
+from cnnkern.functional.global_pooling import global_max_pool2d as global_max_pool2d
+from cnnkern.functional.global_pooling import global_max_pool3d as global_max_pool3d
+from cnnkern.functional.global_pooling import spatial_pyramid_pool as spatial_pyramid_pool
+from cnnkern.functional.lp_pooling import lp_pool1d as lp_pool1d
+from cnnkern.functional.lp_pooling import lp_pool2d as lp_pool2d
+from cnnkern.functional.lp_pooling import lp_pool3d as lp_pool3d
 from cnnkern.functional.max_pooling import max_pool1d as max_pool1d
 from cnnkern.functional.max_pooling import max_pool2d as max_pool2d
 from cnnkern.functional.max_pooling import max_pool3d as max_pool3d
+from cnnkern.functional.weighted_pooling import weighted_avg_pool1d as weighted_avg_pool1d
+from cnnkern.functional.weighted_pooling import weighted_avg_pool2d as weighted_avg_pool2d
+from cnnkern.functional.weighted_pooling import weighted_avg_pool3d as weighted_avg_pool3d
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -39,7 +55,23 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "global_avg_pool1d",
+    "global_avg_pool2d",
+    "global_avg_pool3d",
+    "global_lp_pool1d",
+    "global_lp_pool2d",
+    "global_lp_pool3d",
+    "global_max_pool1d",
+    "global_max_pool2d",
+    "global_max_pool3d",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "spatial_pyramid_pool",
+    "weighted_avg_pool1d",
+    "weighted_avg_pool2d",
+    "weighted_avg_pool3d",
 ]

@@ -23,6 +23,8 @@ def _batched(op: str, input: Tensor, dims: int) -> tuple[Tensor, bool]:
             f"{op}: non-empty {dims + 1}D or {dims + 2}D (batch mode) tensor expected for input, "
             f"but got input of size: {list(input.shape)}"
         )
+    if dims == 3 and input.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        input = input.to(torch.promote_types(input.dtype, torch.float32))  # torch's choice, too
     has_batch = input.dim() == dims + 2
     return (input if has_batch else input.unsqueeze(0)), has_batch
 

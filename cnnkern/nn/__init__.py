@@ -21,15 +21,31 @@ from cnnkern.nn.convolution import Conv3d as Conv3d
 from cnnkern.nn.convolution import ConvTranspose1d as ConvTranspose1d
 from cnnkern.nn.convolution import ConvTranspose2d as ConvTranspose2d
 from cnnkern.nn.convolution import ConvTranspose3d as ConvTranspose3d
+from cnnkern.nn.global_pooling import GlobalAvgPool1d as GlobalAvgPool1d
+from cnnkern.nn.global_pooling import GlobalAvgPool2d as GlobalAvgPool2d
+from cnnkern.nn.global_pooling import GlobalAvgPool3d as GlobalAvgPool3d
+from cnnkern.nn.global_pooling import GlobalLPPool1d as GlobalLPPool1d
+from cnnkern.nn.global_pooling import GlobalLPPool2d as GlobalLPPool2d
+from cnnkern.nn.global_pooling import GlobalLPPool3d as GlobalLPPool3d
+from cnnkern.nn.global_pooling import GlobalMaxPool1d as GlobalMaxPool1d
+from cnnkern.nn.global_pooling import GlobalMaxPool2d as GlobalMaxPool2d
+from cnnkern.nn.global_pooling import GlobalMaxPool3d as GlobalMaxPool3d
+from cnnkern.nn.global_pooling import SpatialPyramidPool as SpatialPyramidPool
 from cnnkern.nn.lazy import LazyConv1d as LazyConv1d
 from cnnkern.nn.lazy import LazyConv2d as LazyConv2d
 from cnnkern.nn.lazy import LazyConv3d as LazyConv3d
 from cnnkern.nn.lazy import LazyConvTranspose1d as LazyConvTranspose1d
 from cnnkern.nn.lazy import LazyConvTranspose2d as LazyConvTranspose2d
 from cnnkern.nn.lazy import LazyConvTranspose3d as LazyConvTranspose3d
+from cnnkern.nn.lp_pooling import LPPool1d as LPPool1d
+from cnnkern.nn.lp_pooling import LPPool2d as LPPool2d
+from cnnkern.nn.lp_pooling import LPPool3d as LPPool3d
 from cnnkern.nn.max_pooling import MaxPool1d as MaxPool1d
 from cnnkern.nn.max_pooling import MaxPool2d as MaxPool2d
 from cnnkern.nn.max_pooling import MaxPool3d as MaxPool3d
+from cnnkern.nn.weighted_pooling import WeightedAvgPool1d as WeightedAvgPool1d
+from cnnkern.nn.weighted_pooling import WeightedAvgPool2d as WeightedAvgPool2d
+from cnnkern.nn.weighted_pooling import WeightedAvgPool3d as WeightedAvgPool3d
 
 __all__ = [
     "AdaptiveAvgPool1d",
@@ -48,6 +64,18 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
+    "GlobalAvgPool1d",
+    "GlobalAvgPool2d",
+    "GlobalAvgPool3d",
+    "GlobalLPPool1d",
+    "GlobalLPPool2d",
+    "GlobalLPPool3d",
+    "GlobalMaxPool1d",
+    "GlobalMaxPool2d",
+    "GlobalMaxPool3d",
+    "LPPool1d",
+    "LPPool2d",
+    "LPPool3d",
     "LazyConv1d",
     "LazyConv2d",
     "LazyConv3d",
@@ -57,4 +85,8 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "SpatialPyramidPool",
+    "WeightedAvgPool1d",
+    "WeightedAvgPool2d",
+    "WeightedAvgPool3d",
 ]

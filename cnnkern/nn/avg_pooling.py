@@ -53,7 +53,7 @@ class AdaptiveAvgPool2d(torch.nn.AdaptiveAvgPool2d):
 
 
 class AdaptiveAvgPool3d(torch.nn.AdaptiveAvgPool3d):
-    """:class:`torch.nn.AdaptiveAvgPool3d` on cnnkern's kernels: (N, C, D, H, W) to N, C, Z, P, Q."""
+    """:class:`torch.nn.AdaptiveAvgPool3d` on cnnkern's kernels: N, C, D, H, W to N, C, Z, P, Q."""
 
     def forward(self, input: Tensor) -> Tensor:
         return functional.adaptive_avg_pool3d(input, self.output_size)

@@ -5,13 +5,14 @@
 // Tensors are sparse (sparse_tensor.h), and of each launch two blocks run, the middle one and the
 // last, on what they read alone (large_problems.h). A kernel that cuts an offset to 32 bits reads
 // zeros instead of what was put there, or writes elsewhere. A line stands for both layouts, a
-// pooling for its three directions.
+// pooling for its directions.
 #include <iostream>
 #include <set>
 
 #include "common/problem_string.h"
 #include "emulator/arch_path.h"
 #include "emulator/launch.h"
+#include "large_avg_pool.h"
 #include "large_problems.h"
 
 namespace cnnkern {
@@ -26,6 +27,7 @@ const std::vector<std::string> default_problems = {
     "n1c2100004h4w4k1028r1 dgrad",       // weight
     "n2c528388h64w64k528388r1 wgrad",    // all three, and the bias gradient
     "n2c3h50000w50000r3s3p1 maxpool",    // input, output and indices
+    "n2c3h50000w50000r2s2p1 avgpool",    // input and output
 };
 
 struct Options {
@@ -42,8 +44,13 @@ class Runner {
   void run(const std::string& line) {
     NamedProblem named = parse_problem(line);
     for (const Layout layout : {Layout::nchw, Layout::nhwc}) {
-      named.conv.layout = named.pool.layout = layout;
-      if (!named.is_pool) run(named.conv, line);
+      named.conv.layout = named.pool.layout = named.avg_pool.layout = layout;
+      if (named.is_avg_pool)
+        for (const auto direction : {AvgPoolDirection::forward, AvgPoolDirection::backward}) {
+          named.avg_pool.direction = direction;
+          run(named.avg_pool, line);
+        }
+      else if (!named.is_pool) run(named.conv, line);
       else
         for (const auto direction :
              {PoolDirection::forward, PoolDirection::backward, PoolDirection::gather}) {
@@ -80,6 +87,15 @@ class Runner {
     check(plan.kernel, p.layout, line, [&] {
       LargePool large(p, plan);
       run_two_blocks(large, [&] { arch_.launch_pool(plan, p, large.tensors()); });
+    });
+  }
+
+  void run(const AvgPoolProblem& p, const std::string& line) {
+    require_large({p.input_elements(), p.output_elements()});
+    const AvgPoolPlan plan = plan_avg_pool(p, *arch_.device);
+    check(plan.kernel, p.layout, line, [&] {
+      LargeAvgPool large(p, plan);
+      run_two_blocks(large, [&] { arch_.launch_avg_pool(plan, p, large.tensors()); });
     });
   }
 

@@ -1,0 +1,69 @@
+// Average pooling on sparse tensors; see large_problems.h. Windows of four taps, so that quotients
+// are exact.
+#pragma once
+
+#include "cuda/pool/avg_pool_plan.h"
+#include "large_problems.h"
+
+namespace cnnkern {
+
+class LargeAvgPool {
+ public:
+  LargeAvgPool(const AvgPoolProblem& problem, const AvgPoolPlan& plan)
+      : p_(problem),
+        plan_(plan),
+        in_(cpu::dense_strides(p_.layout, p_.c, p_.input)),
+        out_(cpu::dense_strides(p_.layout, p_.c, p_.output)),
+        input_(p_.input_elements()),
+        output_(p_.output_elements()) {
+    if (p_.uniform_divisor() != 4) throw std::invalid_argument("expected windows of four taps");
+  }
+
+  AvgPoolTensors tensors() { return {input_.data(), output_.data()}; }
+
+  void expect(uint64_t block) {
+    const bool backward = p_.direction == AvgPoolDirection::backward;
+    for (const int64_t offset :
+         elements_of_threads(block, plan_.grid[0], plan_.threads,
+                             backward ? p_.input_elements() : p_.output_elements())) {
+      const Position here(p_.layout, p_.c, backward ? p_.input : p_.output, offset);
+      float sum = 0;
+      for_each(p_.window, [&](const Extent3& tap) {
+        const Extent3 there = backward ? window_with(here.at, tap) : tap_of(here.at, tap);
+        if (!inside(there, backward ? p_.output : p_.input)) return;
+        sum += backward ? touch(output_, at(out_, here.n, here.c, there))
+                        : touch(input_, at(in_, here.n, here.c, there));
+      });
+      expected_.add(backward ? input_ : output_, offset, sum / 4);
+    }
+  }
+
+  void check() {
+    expected_.check(p_.direction == AvgPoolDirection::backward ? input_ : output_, "the result");
+  }
+
+ private:
+  Extent3 tap_of(const Extent3& o, const Extent3& tap) const {
+    Extent3 i;
+    for (int axis = 0; axis < 3; ++axis)
+      i[axis] = o[axis] * p_.stride[axis] + tap[axis] * p_.dilation[axis] - p_.pad[axis];
+    return i;
+  }
+
+  Extent3 window_with(const Extent3& i, const Extent3& tap) const {
+    Extent3 o;
+    for (int axis = 0; axis < 3; ++axis) {
+      const int64_t scaled = i[axis] + p_.pad[axis] - tap[axis] * p_.dilation[axis];
+      o[axis] = scaled % p_.stride[axis] == 0 ? scaled / p_.stride[axis] : -1;
+    }
+    return o;
+  }
+
+  AvgPoolProblem p_;
+  AvgPoolPlan plan_;
+  cpu::Strides in_, out_;
+  SparseTensor<float> input_, output_;
+  Expectation<float> expected_;
+};
+
+}  // namespace cnnkern

@@ -1,0 +1,472 @@
+"""Average, adaptive, Lp, weighted, global and pyramid pooling: as PyTorch, and as defined."""
+
+import itertools
+
+import cases
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.testing._internal.common_methods_invocations import op_db
+
+import cnnkern
+from cnnkern import functional as ours
+from cnnkern import problems, testing
+
+F = torch.nn.functional
+DIMS = (1, 2, 3)
+NAMES = [f"{kind}{dims}d" for kind in ("avg_pool", "adaptive_avg_pool") for dims in DIMS]
+OPINFOS = {info.name.removeprefix("nn.functional."): info for info in op_db}
+DTYPES = list(problems.DTYPES.values())
+
+needs_emulator = pytest.mark.skipif(bool(cases.has_emulator()), reason=cases.has_emulator())
+
+
+# --------------------------------------------------------------------------------------------------
+# PyTorch's samples and error inputs
+
+
+def check_against_torch(name, sample, run=lambda call: call()):
+    """Values, strides and input gradients; torch's own answer in float64 is the truth."""
+
+    def both(functions, x):
+        x = x.detach().requires_grad_()
+        y = getattr(functions, name)(x, *sample.args, **sample.kwargs)
+        dy = cases.reals(tuple(y.shape), "dy").to(y.dtype)
+        return y.detach(), torch.autograd.grad(y, x, dy)[0]
+
+    label = f"{name} {sample.summary()}"
+    if sample.input.dtype in (torch.float16, torch.bfloat16) and name == "avg_pool3d":
+        theirs = [t.to(sample.input.dtype) for t in both(F, sample.input.float())]  # torch has none
+    else:
+        theirs = both(F, sample.input)
+    found, truth = run(lambda: both(ours, sample.input)), both(F, sample.input.double())
+    assert found[0].stride() == theirs[0].stride(), label
+    for mine, their, true in zip(found, theirs, truth):
+        testing.assert_close_to_float64(mine, their, true, label=label)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_opinfo_samples(name, dtype):
+    count = 0
+    wanted = torch.float32 if name == "avg_pool3d" else dtype  # torch's avg_pool3d has no half
+    for sample in OPINFOS[name].sample_inputs("cpu", wanted):
+        sample.input = sample.input.to(dtype)
+        check_against_torch(name, sample)
+        gaps = testing.guarded_copy(sample.input)
+        y = getattr(ours, name)(sample.input, *sample.args, **sample.kwargs)
+        testing.assert_equal(getattr(ours, name)(gaps, *sample.args, **sample.kwargs), y, name)
+        count += 1
+    assert count >= 6, "PyTorch's samples are gone"
+
+
+@needs_emulator
+@pytest.mark.parametrize("name", NAMES)
+def test_opinfo_samples_emulated(name):
+    def emulated(call):
+        with cnnkern.backend("emulator"), testing.launches() as ran:
+            result = call()
+        assert not result[0].numel() or any("emulator.avg_pool" in kernel for kernel in ran), ran
+        return result
+
+    for sample in OPINFOS[name].sample_inputs("cpu", torch.float32):
+        if sample.input.numel() <= 20000:
+            check_against_torch(name, sample, emulated)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_opinfo_error_inputs(name):
+    """Type and message: our sentence contains torch's."""
+    for error in OPINFOS[name].error_inputs("cpu"):
+        sample = error.sample_input
+        for functions in (F, ours):
+            with pytest.raises(error.error_type, match=error.error_regex):
+                getattr(functions, name)(sample.input, *sample.args, **sample.kwargs)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_opinfo_derivatives(name):
+    for sample in OPINFOS[name].sample_inputs("cpu", torch.float64):
+        if sample.input.numel() > 2000:
+            sample.input = sample.input[:1, :1]
+        x = sample.input.detach().requires_grad_()
+
+        def call(x, sample=sample):
+            return getattr(ours, name)(x, *sample.args, **sample.kwargs)
+
+        assert torch.autograd.gradcheck(call, x, check_forward_ad=True, fast_mode=True)
+        assert torch.autograd.gradgradcheck(call, x, fast_mode=True)
+
+
+# --------------------------------------------------------------------------------------------------
+# Windows that PyTorch's samples leave out
+
+WINDOWS = [
+    {"kernel_size": k, "stride": s, "padding": p, "ceil_mode": ceil, "count_include_pad": include}
+    for (k, s, p), ceil, include in itertools.product(
+        [(2, 3, 1), (3, 2, 1), (4, 3, 2), (3, 5, 0)], (False, True), (False, True)
+    )
+]
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("size", [5, 6, 8])
+def test_ceil_mode_and_divisors(size, last):
+    x = testing.integer_tensor(2, 3, size, size + 1, dtype=torch.float64)
+    x = x.contiguous(memory_format=torch.channels_last) if last else x
+    for window in WINDOWS:
+        for divisor in (None, 7, -2):
+            results = []
+            for functions in (F, ours):
+                a = x.clone().requires_grad_()
+                y = functions.avg_pool2d(a, **window, divisor_override=divisor)
+                results.append((y, *torch.autograd.grad(y, a, torch.ones_like(y))))
+            torch.testing.assert_close(*results, rtol=1e-14, atol=1e-14, msg=str(window))
+            assert results[0][0].stride() == results[1][0].stride()
+
+
+@pytest.mark.parametrize("dims", DIMS)
+def test_dilation(dims):
+    """A dilated window is the mean of a strided view of the input."""
+    x = cases.reals((2, 3, *[9] * dims), "x")
+    pool = getattr(ours, f"avg_pool{dims}d")
+    found = pool(x, 3, 1, dilation=4)
+    testing.assert_equal(found, pool(x[(..., *[slice(0, None, 4)] * dims)], 3))
+    a = x.clone().requires_grad_()
+
+    def call(a):
+        return pool(a, 2, 2, 1, dilation=3, ceil_mode=True, count_include_pad=False)
+
+    assert torch.autograd.gradcheck(call, a, fast_mode=True)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("last", [False, True])
+def test_nan_and_infinity(dtype, last):
+    """A value that is not finite is in its own windows' means, and in no other; gradients too."""
+    x = testing.integer_tensor(1, 3, 7, 8).to(dtype)
+    x[0, 1, 2, 3], x[0, 2, 5, 5] = float("nan"), -float("inf")
+    x = x.contiguous(memory_format=torch.channels_last) if last else x
+    for kwargs in ({}, {"stride": 1, "padding": 1}, {"stride": 3, "ceil_mode": True}):
+        results = []
+        for functions in (F, ours):
+            a = x.clone().requires_grad_()
+            y = functions.avg_pool2d(a, 2, count_include_pad=False, **kwargs)
+            dy = torch.ones_like(y)
+            dy[0, 0, 1, 1], dy[0, 1, 0, 0] = float("inf"), float("nan")
+            results.append((y, *torch.autograd.grad(y, a, dy)))
+        torch.testing.assert_close(*results, equal_nan=True, rtol=0.01, atol=0.01)
+
+
+def test_adaptive_sizes():
+    x = testing.integer_tensor(2, 3, 5, 7, dtype=torch.float64)
+    for size in (1, 3, (None, 2), (7, 9), (5, None)):
+        a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+        theirs, found = F.adaptive_avg_pool2d(a, size), ours.adaptive_avg_pool2d(b, size)
+        torch.testing.assert_close(found, theirs, rtol=1e-14, atol=1e-14)
+        theirs.square().sum().backward(), found.square().sum().backward()
+        torch.testing.assert_close(b.grad, a.grad, rtol=1e-14, atol=1e-14)
+    assert ours.adaptive_avg_pool2d(x[0], 2).shape == (3, 2, 2)
+    assert ours.adaptive_avg_pool2d(x[:0], 2).shape == (0, 3, 2, 2)
+    empty = ours.adaptive_avg_pool2d(b, (0, 3))  # torch has this too, but no gradient of it
+    assert empty.shape == (2, 3, 0, 3)
+    assert not torch.autograd.grad(empty.sum(), b)[0].any()
+
+
+@pytest.mark.parametrize(
+    "call, error, message",
+    [
+        (lambda x: ours.avg_pool2d(x, 9), RuntimeError, "Output size is too small"),
+        (lambda x: ours.avg_pool2d(x, 0), RuntimeError, "should be greater than zero, but got 0"),
+        (lambda x: ours.avg_pool2d(x, 2, 0), RuntimeError, "stride should be greater than zero"),
+        (lambda x: ours.avg_pool2d(x, 2, dilation=0), RuntimeError, "dilation should be greater"),
+        (lambda x: ours.avg_pool2d(x[:, :0], 2), RuntimeError, "non-zero size for non-batch"),
+        (lambda x: ours.avg_pool2d(x, (1, 2, 3)), RuntimeError, "expected kernel_size to be a"),
+        (lambda x: ours.avg_pool2d([1], 2), TypeError, "'input' .* must be Tensor"),
+        (lambda x: ours.avg_pool2d(x.bool(), 2), RuntimeError, "input has dtype bool"),
+        (lambda x: ours.adaptive_avg_pool2d(x, "ab"), TypeError, "'output_size' must be"),
+        (lambda x: ours.lp_pool2d(x, 0, 2), ValueError, "norm_type must be a non-zero value"),
+        (lambda x: ours.weighted_avg_pool2d(x, x[0, 0, 0]), RuntimeError, "expected weight of 2"),
+        (lambda x: ours.weighted_avg_pool2d(x[0, 0], x), RuntimeError, "3 or 4 dimensions"),
+        (lambda x: ours.spatial_pyramid_pool(x[0, 0]), RuntimeError, "3, 4 or 5 dimensions"),
+        (lambda x: ours.spatial_pyramid_pool(x, ()), ValueError, "levels is empty"),
+        (lambda x: ours.spatial_pyramid_pool(x, mode="min"), ValueError, "mode is 'min'"),
+        (
+            lambda x: cnnkern.WeightedAvgPool2d(2, weight=x[0, 0]),
+            ValueError,
+            r"expected weight of size \(2, 2\)",
+        ),
+        (lambda x: cnnkern.GlobalLPPool2d(0), ValueError, "norm_type must be a non-zero value"),
+    ],
+)
+def test_errors(call, error, message):
+    with pytest.raises(error, match=message):
+        call(torch.zeros(2, 3, 6, 6))
+
+
+# --------------------------------------------------------------------------------------------------
+# Lp, weighted, global and pyramid pooling: their definitions in float64
+
+
+def windows(x, kernel, stride, dilation=1):
+    """(N, C, *output, taps): every window of an unpadded (N, C, *spatial) array."""
+    dims, footprint = x.ndim - 2, (kernel - 1) * dilation + 1
+    axes = tuple(range(2, x.ndim))
+    view = np.lib.stride_tricks.sliding_window_view(x, [footprint] * dims, axis=axes)
+    view = view[(slice(None), slice(None), *[slice(0, None, stride)] * dims)]
+    view = view[(..., *[slice(0, None, dilation)] * dims)]
+    return view.reshape(*view.shape[: x.ndim], -1)
+
+
+@pytest.mark.parametrize("dims", DIMS)
+@pytest.mark.parametrize("norm_type", [1, 2, 3.5, -2, float("inf"), -float("inf")])
+def test_lp_pool(dims, norm_type):
+    x = cases.reals((2, 3, *[9] * dims), "x").abs() + 0.1
+    for stride, dilation in ((1, 1), (2, 1), (2, 2)):
+        seen = windows(x.numpy(), 3, stride, dilation)
+        truth = np.linalg.norm(seen, norm_type, axis=-1)
+        name = f"lp_pool{dims}d"
+        found = getattr(ours, name)(x, norm_type, 3, stride, dilation=dilation)
+        np.testing.assert_allclose(found, truth, rtol=1e-12)
+    for kwargs in ({}, {"stride": 2, "ceil_mode": True}):  # torch's sign, scale and gradient
+        results = []
+        for functions in (F, ours):
+            a = (2 * x - 2).round().requires_grad_()  # integers, so sums agree about 0
+            y = getattr(functions, name)(a, norm_type, 2, **kwargs)
+            results.append((y, *torch.autograd.grad(y.sum(), a)))
+        torch.testing.assert_close(*results, equal_nan=True, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("dims", DIMS)
+def test_weighted_avg_pool(dims, per_channel):
+    x = cases.reals((2, 3, *[8] * dims), "x")
+    weight = cases.reals(((3,) if per_channel else ()) + (3,) * dims, "w").abs() + 0.1
+    name = f"weighted_avg_pool{dims}d"
+    flat = weight.numpy().reshape(3 if per_channel else 1, *[1] * dims, -1)
+    for stride, dilation in ((1, 1), (2, 1), (1, 2)):
+        seen = windows(x.numpy(), 3, stride, dilation)
+        truth = (seen * flat).sum(-1) / flat.sum(-1)
+        found = getattr(ours, name)(x, weight, stride, dilation=dilation)
+        np.testing.assert_allclose(found, truth, rtol=1e-12, atol=1e-12)
+    # Equal weights: average pooling that counts padding, though not what ceil_mode adds to it.
+    for kwargs in ({}, {"padding": 1}, {"stride": 2, "padding": 1, "dilation": 2}):
+        even = getattr(ours, name)(x, torch.full_like(weight, 0.3), **kwargs)
+        torch.testing.assert_close(even, getattr(ours, f"avg_pool{dims}d")(x, 3, **kwargs))
+    for size, stride, padding in itertools.product((5, 6, 7, 8), (1, 2, 3, 4), (0, 1)):
+        part = x[(..., *[slice(0, size)] * dims)]
+        found = getattr(ours, name)(part, weight, stride, padding, ceil_mode=True)
+        sized = getattr(ours, f"avg_pool{dims}d")(part, 3, stride, padding, ceil_mode=True)
+        assert found.shape == sized.shape
+    variables = (x[:, :, :5].clone().requires_grad_(), weight.requires_grad_())
+
+    def call(x, w):
+        return getattr(ours, name)(x, w, 2, 1, ceil_mode=True)
+
+    assert torch.autograd.gradcheck(call, variables, fast_mode=True)
+    assert torch.autograd.gradgradcheck(call, variables, fast_mode=True)
+
+
+def test_weighted_layer_learns():
+    """Weights go to where the target is read; given ones stay, in the state_dict both."""
+    torch.manual_seed(0)
+    x = torch.randn(16, 2, 8, 8)
+    layer = cnnkern.WeightedAvgPool2d(2, channels=2)
+    torch.testing.assert_close(layer(x), F.avg_pool2d(x, 2))
+    optimizer = torch.optim.SGD(layer.parameters(), lr=2.0)
+    for _ in range(100):
+        optimizer.zero_grad()
+        F.mse_loss(layer(x), x[:, :, ::2, 1::2]).backward()
+        optimizer.step()
+    share = layer.weight / layer.weight.sum((1, 2), keepdim=True)
+    torch.testing.assert_close(share[:, 0, 1], torch.ones(2), rtol=0.05, atol=0.05)
+    given = cnnkern.WeightedAvgPool2d(2, weight=torch.ones(2, 2))
+    assert list(given.state_dict()) == list(layer.state_dict()) == ["weight"]
+    assert not list(given.parameters())
+    assert "channels=2" in repr(layer) and "weight given" in repr(given)
+
+
+@pytest.mark.parametrize("dims", DIMS)
+def test_global_pools(dims):
+    x = cases.reals((2, 3, 5, 4, 6)[: dims + 2], "x")
+    axes = tuple(range(2, dims + 2))
+    pairs = [
+        ("Avg", (), x.mean(axes, keepdim=True)),
+        ("Max", (), x.amax(axes, keepdim=True)),
+        ("LP", (2,), torch.linalg.vector_norm(x, 2, axes, keepdim=True)),
+    ]
+    for kind, args, truth in pairs:
+        layer = getattr(cnnkern, f"Global{kind}Pool{dims}d")(*args)
+        torch.testing.assert_close(layer(x), truth)
+        torch.testing.assert_close(layer(x[0]), truth[0])
+
+
+@pytest.mark.parametrize("dims", DIMS)
+def test_spatial_pyramid_pool(dims):
+    """One length for any size; each entry is the mean of its bin."""
+    layer = cnnkern.SpatialPyramidPool((1, 3))
+    for size in ((7, 5, 6), (4, 9, 3)):
+        x = cases.reals((2, 3, *size[:dims]), "x")
+        found = layer(x)
+        assert found.shape == (2, 3 * (1 + 3**dims))
+        torch.testing.assert_close(found[:, :3], x.flatten(2).mean(2))
+        for cell, place in enumerate(itertools.product(range(3), repeat=dims)):
+            bins = [slice(o * i // 3, -(-(o + 1) * i // 3)) for o, i in zip(place, x.shape[2:])]
+            mean = x[(..., *bins)].flatten(2).mean(2)
+            torch.testing.assert_close(found[:, 3:].view(2, 3, -1)[..., cell], mean)
+
+
+# --------------------------------------------------------------------------------------------------
+# PyTorch citizenship
+
+LAYERS = [
+    *(("AvgPool", (3, 2, 1, True, False), dims) for dims in DIMS),
+    *(("AdaptiveAvgPool", (3,), dims) for dims in DIMS),
+    *(("LPPool", (2, 3, 2), dims) for dims in DIMS),
+]
+
+
+@pytest.mark.parametrize("kind, args, dims", LAYERS)
+def test_layers_convert_and_dispatch(kind, args, dims):
+    """Same constructor and repr as torch's, converted both ways, and no other pooling runs."""
+    name = f"{kind}{dims}d"
+    layer, theirs = getattr(cnnkern, name)(*args), getattr(nn, name)(*args)
+    assert repr(layer) == repr(theirs) and isinstance(layer, type(theirs))
+    converted = cnnkern.convert(theirs)
+    assert type(converted) is type(layer) and type(cnnkern.revert(converted)) is type(theirs)
+    x = torch.randn(2, 3, *[9] * dims)
+    a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+    with testing.launches() as ran, torch.profiler.profile() as profile:
+        torch.autograd.grad(converted(a).square().sum(), a, create_graph=True)[0].sum().backward()
+    assert sum(count for kernel, count in ran.items() if "avg_pool" in kernel) >= 3, ran
+    assert not [e.key for e in profile.key_averages() if "aten::" in e.key and "pool" in e.key]
+    torch.autograd.grad(theirs(b).square().sum(), b, create_graph=True)[0].sum().backward()
+    torch.testing.assert_close(converted(x), theirs(x))
+    torch.testing.assert_close(a.grad, b.grad)
+
+
+@pytest.mark.parametrize("dims", DIMS)
+def test_enabled(dims):
+    x = torch.randn(2, 3, *[8] * dims)
+    modules = (torch, torch._C._nn, F)
+    calls = [
+        (getattr(module, f"{kind}{dims}d"), args)
+        for kind, args in (("avg_pool", (2,)), ("adaptive_avg_pool", (3,)), ("lp_pool", (2, 2)))
+        for module in modules
+        if hasattr(module, f"{kind}{dims}d")
+    ]
+    assert len(calls) == 5
+    for call, args in calls:
+        with testing.launches() as ran, cnnkern.enabled():
+            found = call(x, *args)
+        assert any("avg_pool" in kernel for kernel in ran), call
+        torch.testing.assert_close(found, call(x, *args))
+
+
+@pytest.mark.parametrize("low", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_autocast(name, low):
+    """No casts, but to float32 where torch does (3-d on the CPU); whatever torch does, we do."""
+    for dtype in DTYPES:
+        x = torch.randn(1, 2, *[6] * int(name[-2])).to(dtype)
+        with torch.autocast("cpu", dtype=low):
+            assert getattr(ours, name)(x, 2).dtype == getattr(F, name)(x, 2).dtype
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_torch_func(name):
+    x = cases.reals((2, 2, 5, 4, 3)[: 2 + int(name[-2])], "x")
+    args = (2, 2, 1, True, False) if name.startswith("avg") else (2,)
+    compared = []
+    for functions in (ours, F):
+
+        def call(x, functions=functions):
+            return getattr(functions, name)(x, *args)
+
+        def loss(x, call=call):
+            return (call(x) ** 3).sum()
+
+        func, stacked = torch.func, torch.stack([x, -x, x + 1])
+        compared.append(
+            [
+                func.grad(loss)(x),
+                func.jvp(call, (x,), (x + 1,))[1],
+                func.vmap(call)(stacked),
+                func.vmap(func.grad(loss), in_dims=1)(stacked.movedim(0, 1)),
+                func.jacrev(call)(x[:1, :1]),
+                func.jacfwd(call)(x[:1, :1]),
+                func.hessian(loss)(x[:1, :1]),
+            ]
+        )
+    for found, theirs in zip(*compared, strict=True):
+        torch.testing.assert_close(found, theirs, rtol=1e-12, atol=1e-12)
+
+
+def net():
+    return nn.Sequential(
+        cnnkern.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False),
+        cnnkern.WeightedAvgPool2d(2, 1, padding=1, ceil_mode=True),
+        cnnkern.LPPool2d(2, 2, 1),
+        cnnkern.AdaptiveAvgPool2d((None, 3)),
+        cnnkern.SpatialPyramidPool((1, 2)),
+    )
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_compile(last):
+    """One graph for all sizes, forward and backward."""
+    torch._dynamo.reset()
+    model, eager = net(), net()
+    compiled = torch.compile(model, fullgraph=True, dynamic=True, backend="aot_eager")
+    for shape in ((2, 3, 12, 10), (3, 3, 17, 14)):
+        x = torch.randn(shape).abs()
+        x = x.contiguous(memory_format=torch.channels_last) if last else x
+        a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+        found, wanted = compiled(a), eager(b)
+        testing.assert_equal(found, wanted)
+        found.square().sum().backward(), wanted.square().sum().backward()
+        testing.assert_equal(a.grad, b.grad)
+    torch._dynamo.reset()
+
+
+def test_export():
+    model = net().eval()
+    sizes = {0: torch.export.Dim("n", max=64), 2: torch.export.Dim("h", min=8, max=64)}
+    x = torch.rand(2, 3, 12, 10)
+    program = torch.export.export(model, (x,), dynamic_shapes=(sizes,))
+    targets = {str(node.target) for node in program.graph.nodes}
+    assert {
+        "cnnkern.avg_pool_forward.default",
+        "cnnkern.adaptive_avg_pool_forward.default",
+    } < targets
+    y = torch.rand(5, 3, 31, 10)
+    testing.assert_equal(program.module()(y), model(y))
+
+
+def operator_samples():
+    for last in (False, True):
+        x = torch.randn(2, 3, 7, 6, dtype=torch.float64)
+        x = x.contiguous(memory_format=torch.channels_last) if last else x
+        window = ([3, 2], [2, 2], [1, 0], [1, 2], True, False, None)
+        y = torch.ops.cnnkern.avg_pool_forward(x, *window)
+        yield "avg_pool_forward", (x, *window)
+        yield "avg_pool_backward", (y, [7, 6], *window)
+        yield "adaptive_avg_pool_forward", (x, [3, 4])
+        yield "adaptive_avg_pool_backward", (x, [9, 8])
+    yield "avg_pool_forward", (torch.randn(2, 3, 9), [3], [2], [1], [1], False, True, 2)
+
+
+@pytest.mark.parametrize("namespace", ["cnnkern", "cnnkern_emulator"])
+@pytest.mark.parametrize("index", range(9))
+def test_opcheck(index, namespace):
+    if namespace == "cnnkern_emulator" and (reason := cases.has_emulator()):
+        pytest.skip(reason)
+    name, (tensor, *args) = list(operator_samples())[index]
+    operator = getattr(getattr(torch.ops, namespace), name).default
+    torch.library.opcheck(operator, (tensor.clone().requires_grad_(), *args))
+
+
+def test_meta_tensors():
+    x = torch.empty(2, 3, 12, 10, device="meta")
+    assert net().to("meta")(x).shape == (2, 15)
