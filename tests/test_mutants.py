@@ -12,11 +12,12 @@ import test_sass
 import test_standin_device
 from mutants import CSRC, build, cpp_build
 from mutants_avg_pool import AVERAGES
+from mutants_epilogue import EPILOGUE
 from mutants_index import INDEX
 from mutants_offset import CUTS
 from mutants_sync import SYNC
 
-MUTANTS = [*SYNC, *INDEX, *AVERAGES, *CUTS]
+MUTANTS = [*SYNC, *INDEX, *EPILOGUE, *AVERAGES, *CUTS]
 NOTICED_BY = {
     "barrier": "the race table; lists of who waits where",
     "wait_group, commit_group": "the race table, NaN in what has not arrived, wrong results",
@@ -26,6 +27,7 @@ NOTICED_BY = {
     "mask": "wrong results, bounds of the named tensors, collectives that a lane misses",
     "bound off by one": "wrong results, bounds of the named tensors",
     "stride, offset or tap": "wrong results, the race table",
+    "fused operation": "wrong results, bounds of the named tensors",
     "32-bit offset": "sparse tensors of more than 2^31 elements",
 }
 

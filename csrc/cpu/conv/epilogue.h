@@ -1,12 +1,13 @@
 // The end of every sum: residual, activation and rounding, in the registers that are to be stored.
 //
 // A fused convolution reads the residual and writes the output once, element by element as the
-// kernel finishes them; no kernel walks its result a second time. relu and hardswish are computed
-// in vectors; tanh, sigmoid, gelu and silu lane by lane with the C library's functions.
+// kernel finishes them; no kernel walks its result a second time. Activations are computed in
+// vectors, but for tanh, sigmoid, gelu and silu of float64 and of the ends of rows that fill none:
+// these take the C library's functions, one by one.
 #pragma once
 
 #include "cpu/conv/gather_conv.h"
-#include "cpu/simd.h"
+#include "cpu/simd_math.h"
 
 namespace cnnkern::cpu::CNNKERN_CPU_ISA {
 
@@ -19,8 +20,15 @@ inline Vec<A> activate_lanes(Activation activation, Vec<A> x) {
     const Vec<A> six = broadcast(A(6)), shifted = x + broadcast(A(3));
     return x * (shifted < zero ? zero : shifted > six ? six : shifted) / six;
   }
-  for (int i = 0; i < lanes<A>; ++i) x[i] = activate<A>(activation, x[i]);
-  return x;
+  if constexpr (std::is_same_v<A, float>) {
+    if (activation == Activation::tanh) return tanh(x);
+    if (activation == Activation::sigmoid) return sigmoid(x);
+    if (activation == Activation::gelu) return gelu(x);
+    return x / (1 + exp(-x));
+  } else {
+    for (int i = 0; i < lanes<A>; ++i) x[i] = activate<A>(activation, x[i]);
+    return x;
+  }
 }
 
 /// Where sums of type A go, as numbers of type T; offsets count elements of the result.
