@@ -6,7 +6,7 @@ import functools
 import math
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -169,13 +169,9 @@ def pool_indices(problem: Problem) -> torch.Tensor:
 
 
 def prepared(problem: Problem, values: list[torch.Tensor]) -> list[torch.Tensor]:
-    """In the problem's dtype and layout; indices stay int64."""
-    return [
-        problem.tensor(value)
-        if value.is_floating_point()
-        else problem.tensor(value).to(torch.int64)
-        for value in values
-    ]
+    """In the problem's layout and dtype; indices stay int64, which 16 bits would round."""
+    indices = replace(problem, dtype=torch.int64)
+    return [(problem if v.is_floating_point() else indices).tensor(v) for v in values]
 
 
 def expected(problem: Problem, values: list[torch.Tensor]) -> np.ndarray:
