@@ -107,7 +107,7 @@ def explain(
     """Which kernel a problem runs on, with which tile and grid, and why others refused it.
 
     Args:
-        problem: a problem string, or a convolution or max-pooling layer together with ``input``.
+        problem: a problem string, or a convolution or pooling layer together with ``input``.
         input: the layer's input (a string needs none).
         device: ``"cpu"``, or a GPU such as ``"sm_80"``; it need not be present.
         kernel: asks for this kernel instead of the best one.
@@ -131,7 +131,7 @@ def explain(
     if profile and plan["backend"] != "cuda":
         raise ValueError("a profile counts CUDA kernels: give a GPU such as --device sm_80")
     parsed = _C.parse_problem(problem)
-    pool = parsed["is_pool"]
+    selects = parsed["operation"] == "max_pool"
     figures = resources(plan, device) if plan["backend"] == "cuda" else {}
     shown = {"isa", "tile", "grid", "threads", "shared_bytes", "split_k", "workspace_bytes"}
     return Explanation(
@@ -139,7 +139,7 @@ def explain(
         device=f"{device} ({plan['product']})" if plan.get("product") else device,
         backend=plan["backend"],
         kernel=plan["kernel"],
-        precision=f"{parsed['dtype']}; no arithmetic" if pool else _PRECISION[parsed["dtype"]],
+        precision=f"{parsed['dtype']}; no arithmetic" if selects else _PRECISION[parsed["dtype"]],
         why=plan["why"],
         refusals=plan["refusals"],
         **{key: value for key, value in plan.items() if key in shown},

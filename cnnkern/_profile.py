@@ -144,7 +144,7 @@ def _tensors(problem: Problem) -> list[Tensor]:
     def zeros(shape: tuple[int, ...]) -> Tensor:
         return problem.tensor(torch.zeros(shape, dtype=problem.dtype))
 
-    if problem.direction == "backward":
+    if problem.operation == "max_pool" and problem.direction == "backward":
         # Which gradients are read depends on the maxima, so these must lie anywhere.
         generator = torch.Generator().manual_seed(0)
         values = problem.tensor(torch.rand(problem.input_shape, generator=generator))
@@ -155,6 +155,7 @@ def _tensors(problem: Problem) -> list[Tensor]:
         "dgrad": (problem.output_shape, problem.weight_shape),
         "wgrad": (problem.output_shape, problem.input_shape),
         "forward": (problem.input_shape,),
+        "backward": (problem.output_shape,),
     }
     more = [(problem.k,), problem.output_shape] if problem.residual else []
     return [zeros(shape) for shape in (*shapes[problem.direction], *more)]

@@ -57,6 +57,9 @@ def test_split_k_is_told():
 def test_pools_on_a_gpu():
     found = cnnkern.explain("n8c64h112w112r3s3u2p1 maxpool", device="sm_80")
     assert found.kernel == "max_pool_forward" and found.shared_bytes == 0
+    assert "no arithmetic" in found.precision
+    found = cnnkern.explain(cnnkern.AdaptiveAvgPool2d(7), torch.zeros(8, 64, 14, 14), "sm_80")
+    assert found.kernel == "avg_pool_forward" and "fp32 sums" in found.precision
 
 
 def sites(launch, kind):
@@ -99,7 +102,9 @@ def test_profile_of_all_directions_and_dimensions():
         "n2c4w40k8s3p1", "n2c4w40k8s3p1 dgrad f64", "n2c4w40k8s3p1 wgrad f16",
         "n1c4h9w9k8r3s3u2p1 nhwc dgrad", "n1c4h9w9k8r3s3 wgrad", "n1c6d5h5w5k4g2t3r3s3 bf16",
         "n2c3w20s3u2 maxpool", "n1c4h9w9r3s3u2p1 nhwc maxpool_backward",
-        "n1c2d5h5w5t2r2s2 maxpool f16",
+        "n1c2d5h5w5t2r2s2 maxpool f16", "n2c3w20s3u2p1 avgpool exclude_pad",
+        "n1c4h9w9r3s3u2p1 nhwc avgpool_backward exclude_pad", "n1c4h9w9r3s4 adaptive_avgpool",
+        "n1c2h9w9r3s4 adaptive_avgpool_backward f64",
     ):  # fmt: skip
         for device in ("sm_75", "sm_80"):
             found = cnnkern.explain(problem, device=device, profile=True).profile
@@ -167,7 +172,7 @@ def test_layers():
     assert cnnkern.explain(cnnkern.MaxPool2d(2), x).kernel
     with pytest.raises(TypeError, match="needs its input"):
         cnnkern.explain(layer)
-    with pytest.raises(TypeError, match="expected a Conv, ConvTranspose or MaxPool layer"):
+    with pytest.raises(TypeError, match="expected a Conv, ConvTranspose, MaxPool or AvgPool layer"):
         cnnkern.explain(nn.Linear(2, 2), x)
 
 

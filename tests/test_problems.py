@@ -34,6 +34,11 @@ def test_text_parses_to_itself(line):
         ("n1c3h8w8k4r3s3 f8", "'f8' is no size list and no option"),
         ("n1c3c4h8w8k4r3s3", "gives c twice"),
         ("n1c3h8w8k4r3s3 maxpool", "takes no k"),
+        ("n1c3h8w8k4r3s3 avgpool", "takes no k"),
+        ("n1c3h8w8r3s3 avgpool maxpool", "is a max and an average pooling"),
+        ("n1c3h8w8r3s3 maxpool divisor3", "has options of an average pooling, but is none"),
+        ("n1c3h8w8r3s3u2 adaptive_avgpool", "is adaptive and takes no stride"),
+        ("n1c3h8w8r3s3 odd_avgpool", "'odd_avgpool' is no option"),
         ("n1c3k4r3s3", "gives neither h nor w"),
         ("n1c3h8w8k4r9s9", "Kernel size can't be greater than actual input size"),
         ("n1g2c3h8w8k4r3s3", "divisible by groups"),
@@ -55,6 +60,14 @@ def layers():
     yield nn.ConvTranspose2d(6, 4, 3, stride=2), (2, 6, 4, 4), "n2c4h9w9k6r3s3u2 dgrad"
     yield nn.MaxPool2d(3, 2, 1), (2, 4, 9, 9), "n2c4h9w9r3s3u2p1 maxpool"
     yield nn.MaxPool1d(2, ceil_mode=True), (4, 9), "n1c4w9s2u2 maxpool ceil"
+    yield nn.AvgPool2d(3, 2, 1), (2, 4, 9, 9), "n2c4h9w9r3s3u2p1 avgpool"
+    yield nn.AvgPool1d(2, 1, 0, True, False), (4, 9), "n1c4w9s2 avgpool ceil exclude_pad"
+    yield (
+        nn.AvgPool3d((1, 2, 2), divisor_override=3),
+        *((1, 2, 5, 6, 7), "n1c2d5h6w7t1r2s2uh2uw2 avgpool divisor3"),
+    )
+    yield nn.AdaptiveAvgPool1d(4), (2, 4, 9), "n2c4w9s4 adaptive_avgpool"
+    yield nn.AdaptiveAvgPool2d((None, 3)), (4, 9, 8), "n1c4h9w8r9s3 adaptive_avgpool"
 
 
 @pytest.mark.parametrize(

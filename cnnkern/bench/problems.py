@@ -6,7 +6,8 @@ from pathlib import Path
 
 from cnnkern.problems import Problem, read
 
-DIRECTIONS = {"fprop", "dgrad", "wgrad", "maxpool", "maxpool_backward"}
+_POOLS = ("maxpool", "avgpool", "adaptive_avgpool")
+DIRECTIONS = {"fprop", "dgrad", "wgrad", *_POOLS, *(f"{pool}_backward" for pool in _POOLS)}
 
 # Beside this file in an installed package, under benchmarks/ in a checkout.
 _FOLDERS = (

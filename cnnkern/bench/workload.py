@@ -30,6 +30,8 @@ class Workload:
             raise ValueError(f"{problem.text}: torch.nn has no padding that differs by side")
         if problem.fused:
             raise ValueError(f"{problem.text}: torch.nn has no such convolution to compare with")
+        if problem.operation == "avg_pool" and max(problem.dilation) > 1:
+            raise ValueError(f"{problem.text}: torch.nn has no dilated average pooling")
         self.problem = problem
         generator = torch.Generator().manual_seed(0)
 
@@ -54,7 +56,13 @@ class Workload:
 
         def forward() -> Tensor:
             y: Tensor
-            if p.is_pool:
+            if p.adaptive:
+                y = getattr(functional, f"adaptive_avg_pool{dims}d")(x, p.output)
+            elif p.operation == "avg_pool":
+                pool = getattr(functional, f"avg_pool{dims}d")
+                options = (p.ceil_mode, p.count_include_pad, p.divisor)[: 2 if dims == 1 else 3]
+                y = pool(x, p.kernel, p.stride, padding, *options)
+            elif p.is_pool:
                 pool = getattr(functional, f"max_pool{dims}d")
                 y = pool(x, p.kernel, p.stride, padding, p.dilation, p.ceil_mode)
             else:
