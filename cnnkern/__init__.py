@@ -21,6 +21,7 @@ from cnnkern.nn import Conv3d as Conv3d
 from cnnkern.nn import ConvTranspose1d as ConvTranspose1d
 from cnnkern.nn import ConvTranspose2d as ConvTranspose2d
 from cnnkern.nn import ConvTranspose3d as ConvTranspose3d
+from cnnkern.nn import Fold as Fold
 from cnnkern.nn import LazyConv1d as LazyConv1d
 from cnnkern.nn import LazyConv2d as LazyConv2d
 from cnnkern.nn import LazyConv3d as LazyConv3d
@@ -30,4 +31,5 @@ from cnnkern.nn import LazyConvTranspose3d as LazyConvTranspose3d
 from cnnkern.nn import MaxPool1d as MaxPool1d
 from cnnkern.nn import MaxPool2d as MaxPool2d
 from cnnkern.nn import MaxPool3d as MaxPool3d
+from cnnkern.nn import Unfold as Unfold
 from cnnkern.version import __version__ as __version__

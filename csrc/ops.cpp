@@ -36,4 +36,11 @@ CNNKERN_DEFINE_OPS(CNNKERN_OP_NAMESPACE) {
   m.def(
       "max_pool_gather(Tensor input, Tensor indices, SymInt[] kernel_size, SymInt[] stride, "
       "SymInt[] padding, SymInt[] dilation, bool ceil_mode) -> Tensor");
+  // Each other's derivatives. Two spatial dimensions; columns are (N, C·R·S, P·Q).
+  m.def(
+      "unfold(Tensor input, SymInt[] kernel_size, SymInt[] stride, SymInt[] padding, "
+      "SymInt[] dilation) -> Tensor");
+  m.def(
+      "fold(Tensor input, SymInt[] output_size, SymInt[] kernel_size, SymInt[] stride, "
+      "SymInt[] padding, SymInt[] dilation) -> Tensor");
 }

@@ -17,6 +17,7 @@ from __future__ import annotations
 from cnnkern import _C as _C  # loading it defines the operators
 from cnnkern import _library
 from cnnkern._ops import convolution, max_pooling
+from cnnkern._ops import unfold as _unfold
 from cnnkern._ops.convolution import conv_bias_grad as conv_bias_grad
 from cnnkern._ops.convolution import conv_forward as conv_forward
 from cnnkern._ops.convolution import conv_input_grad as conv_input_grad
@@ -24,8 +25,10 @@ from cnnkern._ops.convolution import conv_weight_grad as conv_weight_grad
 from cnnkern._ops.max_pooling import max_pool_backward as max_pool_backward
 from cnnkern._ops.max_pooling import max_pool_forward as max_pool_forward
 from cnnkern._ops.max_pooling import max_pool_gather as max_pool_gather
+from cnnkern._ops.unfold import fold as fold
+from cnnkern._ops.unfold import unfold as unfold
 
-RULES = (*convolution.RULES, *max_pooling.RULES)
+RULES = (*convolution.RULES, *max_pooling.RULES, *_unfold.RULES)
 _library.register("cnnkern", RULES)
 
 

@@ -13,6 +13,8 @@ from cnnkern.functional.convolution import conv_transpose3d as conv_transpose3d
 from cnnkern.functional.max_pooling import max_pool1d as max_pool1d
 from cnnkern.functional.max_pooling import max_pool2d as max_pool2d
 from cnnkern.functional.max_pooling import max_pool3d as max_pool3d
+from cnnkern.functional.unfold import fold as fold
+from cnnkern.functional.unfold import unfold as unfold
 
 __all__ = [
     "conv1d",
@@ -21,7 +23,9 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "fold",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "unfold",
 ]

@@ -19,6 +19,8 @@ from cnnkern.nn.lazy import LazyConvTranspose3d as LazyConvTranspose3d
 from cnnkern.nn.max_pooling import MaxPool1d as MaxPool1d
 from cnnkern.nn.max_pooling import MaxPool2d as MaxPool2d
 from cnnkern.nn.max_pooling import MaxPool3d as MaxPool3d
+from cnnkern.nn.unfold import Fold as Fold
+from cnnkern.nn.unfold import Unfold as Unfold
 
 __all__ = [
     "Conv1d",
@@ -27,6 +29,7 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
+    "Fold",
     "LazyConv1d",
     "LazyConv2d",
     "LazyConv3d",
@@ -36,4 +39,5 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "Unfold",
 ]

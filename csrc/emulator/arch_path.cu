@@ -2,6 +2,7 @@
 
 #include "cuda/conv/conv_launch.h"
 #include "cuda/pool/pool_launch.h"
+#include "cuda/pool/unfold_launch.h"
 #include "emulator/tensors.h"
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
@@ -47,11 +48,19 @@ void emulate_pool(const PoolPlan& plan, const PoolProblem& p, const PoolTensors&
   launch_pool(plan, p, tensors, nullptr);
 }
 
+void emulate_unfold(const PoolPlan& plan, const UnfoldProblem& p, const UnfoldTensors& tensors) {
+  const int64_t size = size_of(p.dtype);
+  const TensorScope scope(
+      {{"image", tensors.image, size, p.image_elements() * p.parts, p.fold},
+       {"columns", tensors.columns, size, p.column_elements() * p.parts, !p.fold}});
+  launch_unfold(plan, p, tensors, nullptr);
+}
+
 }  // namespace
 
 ArchPath arch_path() {
   return {find_device("sm_" + std::to_string(CNNKERN_ARCH / 10)), emulate_conv, emulate_bias_grad,
-          emulate_pool};
+          emulate_pool, emulate_unfold};
 }
 
 }  // namespace cnnkern::CNNKERN_CUDA_NAMESPACE

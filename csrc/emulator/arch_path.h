@@ -4,6 +4,7 @@
 #include "common/device_caps.h"
 #include "cuda/conv/conv_plan.h"
 #include "cuda/pool/pool_plan.h"
+#include "cuda/pool/unfold_plan.h"
 
 namespace cnnkern {
 
@@ -12,6 +13,7 @@ struct ArchPath {
   void (*launch_conv)(const ConvPlan&, const ConvProblem&, const ConvTensors&);
   void (*launch_bias_grad)(const ConvProblem&, const ConvTensors&);
   void (*launch_pool)(const PoolPlan&, const PoolProblem&, const PoolTensors&);
+  void (*launch_unfold)(const PoolPlan&, const UnfoldProblem&, const UnfoldTensors&);
 };
 
 namespace emulated_sm75 {

@@ -1,13 +1,15 @@
 // The operators, once for every backend.
 //
-// A backend is a type with three static functions; `like` tells the device:
+// A backend is a type with four static functions; `like` tells the device:
 //   void conv(const ConvProblem&, const ConvTensors&, const Tensor& like);
 //   void bias_grad(const ConvProblem&, const void* grad_output, void* grad_bias, const Tensor&
 //   like); void pool(const PoolProblem&, const PoolTensors&, const Tensor& like);
+//   void unfold(const UnfoldProblem&, const UnfoldTensors&, const Tensor& like);
 #pragma once
 
 #include "torch/conv_operators.h"
 #include "torch/max_pool_operators.h"
+#include "torch/unfold_operators.h"
 
 namespace cnnkern {
 
@@ -15,6 +17,7 @@ template <class Backend>
 void register_operators(torch::stable::detail::StableLibrary& m) {
   register_conv_operators<Backend>(m);
   register_max_pool_operators<Backend>(m);
+  register_unfold_operators<Backend>(m);
 }
 
 }  // namespace cnnkern

@@ -50,6 +50,7 @@ def host_sources() -> list[Path]:
         *sorted((csrc / "common").glob("*.cpp")),
         *sorted((csrc / "cuda").rglob("*.cpp")),
         csrc / "cpu" / "reference.cpp",
+        csrc / "cpu" / "pool" / "unfold.cpp",
     ]
 
 
