@@ -31,6 +31,7 @@ from cnnkern.nn import ConvBlock3d as ConvBlock3d
 from cnnkern.nn import ConvTranspose1d as ConvTranspose1d
 from cnnkern.nn import ConvTranspose2d as ConvTranspose2d
 from cnnkern.nn import ConvTranspose3d as ConvTranspose3d
+from cnnkern.nn import Fold as Fold
 from cnnkern.nn import GlobalAvgPool1d as GlobalAvgPool1d
 from cnnkern.nn import GlobalAvgPool2d as GlobalAvgPool2d
 from cnnkern.nn import GlobalAvgPool3d as GlobalAvgPool3d
@@ -53,6 +54,7 @@ from cnnkern.nn import MaxPool1d as MaxPool1d
 from cnnkern.nn import MaxPool2d as MaxPool2d
 from cnnkern.nn import MaxPool3d as MaxPool3d
 from cnnkern.nn import SpatialPyramidPool as SpatialPyramidPool
+from cnnkern.nn import Unfold as Unfold
 from cnnkern.nn import WeightedAvgPool1d as WeightedAvgPool1d
 from cnnkern.nn import WeightedAvgPool2d as WeightedAvgPool2d
 from cnnkern.nn import WeightedAvgPool3d as WeightedAvgPool3d

@@ -71,6 +71,9 @@ def _replacements() -> dict[Any, Callable[..., Any]]:
         for module in (torch, torch._C._nn, torch.nn.functional):
             if found := getattr(module, f"max_pool{dims}d_with_indices", None):
                 table[found] = pool
+    for name, other in (("unfold", "im2col"), ("fold", "col2im")):
+        for found in (getattr(torch.nn.functional, name), getattr(torch._C._nn, other)):
+            table[found] = getattr(functional, name)
     return table
 
 
@@ -78,13 +81,14 @@ REPLACEMENTS = _replacements()
 
 
 class enabled(TorchFunctionMode):
-    """Inside, torch's convolutions and poolings run on cnnkern's kernels.
+    """Inside, torch's convolutions, poolings, unfold and fold run on cnnkern's kernels.
 
     Serves ``conv1d/2d/3d``, ``conv_transpose1d/2d/3d``, ``max_pool1d/2d/3d``,
     ``max_pool1d/2d/3d_with_indices``, ``avg_pool1d/2d/3d``, ``adaptive_avg_pool1d/2d/3d`` and
-    ``lp_pool1d/2d/3d`` of ``torch`` and ``torch.nn.functional``, and ``torch.convolution``.
-    Everything else is untouched. There is no silent way back to torch: what cnnkern does not take
-    (bool tensors, say, and integers on a GPU) raises, as torch does.
+    ``lp_pool1d/2d/3d`` of ``torch`` and ``torch.nn.functional``, ``torch.convolution``, and
+    ``unfold`` and ``fold`` of ``torch.nn.functional``. Everything else is untouched. There is no
+    silent way back to torch: what cnnkern does not take (bool tensors in a convolution, say, as in
+    torch, and integers on a GPU) raises.
 
     >>> x, w = torch.ones(1, 1, 3, 3), torch.ones(1, 1, 3, 3)
     >>> with enabled():
@@ -103,7 +107,7 @@ class enabled(TorchFunctionMode):
 
 
 def convert(model: Model, inplace: bool = False) -> Model:
-    """The model with its convolution and pooling layers on cnnkern's kernels.
+    """The model with its convolution, pooling, unfold and fold layers on cnnkern's kernels.
 
     Args:
         model: any module; it may itself be such a layer, or a lazy one.

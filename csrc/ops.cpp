@@ -57,4 +57,11 @@ CNNKERN_DEFINE_OPS(CNNKERN_OP_NAMESPACE) {
       "bool count_include_pad, int? divisor_override) -> Tensor");
   m.def("adaptive_avg_pool_forward(Tensor input, SymInt[] output_size) -> Tensor");
   m.def("adaptive_avg_pool_backward(Tensor grad_output, SymInt[] input_size) -> Tensor");
+  // Each other's derivatives. Two spatial dimensions; columns are (N, C·R·S, P·Q).
+  m.def(
+      "unfold(Tensor input, SymInt[] kernel_size, SymInt[] stride, SymInt[] padding, "
+      "SymInt[] dilation) -> Tensor");
+  m.def(
+      "fold(Tensor input, SymInt[] output_size, SymInt[] kernel_size, SymInt[] stride, "
+      "SymInt[] padding, SymInt[] dilation) -> Tensor");
 }

@@ -26,6 +26,7 @@ FPROP, DGRAD, WGRAD, BIAS_GRAD, REDUCE = (
 )
 DIRECT, DIRECT_CUH = "cuda/conv/direct.cu", "cuda/conv/direct.cuh"
 POOL, AVG_POOL = "cuda/pool/max_pool.cu", "cuda/pool/avg_pool.cu"
+UNFOLD = "cuda/pool/unfold.cu"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from mutants import (
     SIMT,
     SIMT_VEC4,
     UNEVEN,
+    UNFOLD,
     WGRAD,
     of,
 )
@@ -27,6 +28,11 @@ DIRECT_UNEVEN = "n1c3h6w5k4r4s3pt1pb2pl2pr1uh2uw1lh1lw2"
 POOL_UNEVEN = "n2c3h9w8r3s2uh2uw2ph1pw1 maxpool"
 
 MASKS = [
+    *of(
+        "mask",
+        *(UNFOLD, POOL_UNEVEN, "im2col"),
+        ("column_past_the_image", UNFOLD, "w < g.image.extent.w", "w <= g.image.extent.w"),
+    ),
     *of(
         "mask",
         *(FPROP, UNEVEN, SIMT),
@@ -94,6 +100,11 @@ MASKS = [
 BOUNDS = [
     *of(
         "bound off by one",
+        *(UNFOLD, "n1c2h10w10r2s2u3 maxpool", "col2im"),
+        ("window_past_the_last", UNFOLD, "window < windows ?", "window <= windows ?"),
+    ),
+    *of(
+        "bound off by one",
         *(FPROP, RAGGED, SIMT_VEC4),
         (
             "last_tile_of_the_depth",
@@ -159,6 +170,17 @@ BOUNDS = [
 ]
 
 STRIDES = [
+    *of(
+        "stride, offset or tap",
+        *(UNFOLD, "n2c3h9w8r3s2uh1uw2lh2lw3 maxpool", "im2col"),
+        ("column_dilation", UNFOLD, "s * g.dilation.w - g.pad.w", "s * g.dilation.h - g.pad.w"),
+        ("row_of_the_columns", UNFOLD, "g.by_r.divmod(g.by_s", "g.by_s.divmod(g.by_s"),
+    ),
+    *of(
+        "stride, offset or tap",
+        *(UNFOLD, POOL_UNEVEN, "col2im"),
+        ("between_two_windows", UNFOLD, "beside == 0 && ", ""),
+    ),
     *of(
         "stride, offset or tap",
         *(FPROP, "n2c4h11w12k8r3s2uh2uw3lh1lw2pt1pl2 nchw", SIMT),

@@ -31,12 +31,14 @@ NAMES = [
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "unfold",
 ]
 LARGEST_EMULATED = 20_000  # elements of a sample's tensors: more is no small sample
 
 OPS: dict[str, OpInfo] = {
     f"{op.name.removeprefix('nn.functional.')}.{op.variant_test_name}".rstrip("."): op
     for op in op_db
+    if op.name.startswith("nn.functional.")
 }
 
 

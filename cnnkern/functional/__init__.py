@@ -35,6 +35,8 @@ from cnnkern.functional.lp_pooling import lp_pool3d as lp_pool3d
 from cnnkern.functional.max_pooling import max_pool1d as max_pool1d
 from cnnkern.functional.max_pooling import max_pool2d as max_pool2d
 from cnnkern.functional.max_pooling import max_pool3d as max_pool3d
+from cnnkern.functional.unfold import fold as fold
+from cnnkern.functional.unfold import unfold as unfold
 from cnnkern.functional.weighted_pooling import weighted_avg_pool1d as weighted_avg_pool1d
 from cnnkern.functional.weighted_pooling import weighted_avg_pool2d as weighted_avg_pool2d
 from cnnkern.functional.weighted_pooling import weighted_avg_pool3d as weighted_avg_pool3d
@@ -55,6 +57,7 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "fold",
     "global_avg_pool1d",
     "global_avg_pool2d",
     "global_avg_pool3d",
@@ -71,6 +74,7 @@ __all__ = [
     "max_pool2d",
     "max_pool3d",
     "spatial_pyramid_pool",
+    "unfold",
     "weighted_avg_pool1d",
     "weighted_avg_pool2d",
     "weighted_avg_pool3d",

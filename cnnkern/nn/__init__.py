@@ -43,6 +43,8 @@ from cnnkern.nn.lp_pooling import LPPool3d as LPPool3d
 from cnnkern.nn.max_pooling import MaxPool1d as MaxPool1d
 from cnnkern.nn.max_pooling import MaxPool2d as MaxPool2d
 from cnnkern.nn.max_pooling import MaxPool3d as MaxPool3d
+from cnnkern.nn.unfold import Fold as Fold
+from cnnkern.nn.unfold import Unfold as Unfold
 from cnnkern.nn.weighted_pooling import WeightedAvgPool1d as WeightedAvgPool1d
 from cnnkern.nn.weighted_pooling import WeightedAvgPool2d as WeightedAvgPool2d
 from cnnkern.nn.weighted_pooling import WeightedAvgPool3d as WeightedAvgPool3d
@@ -64,6 +66,7 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
+    "Fold",
     "GlobalAvgPool1d",
     "GlobalAvgPool2d",
     "GlobalAvgPool3d",
@@ -86,6 +89,7 @@ __all__ = [
     "MaxPool2d",
     "MaxPool3d",
     "SpatialPyramidPool",
+    "Unfold",
     "WeightedAvgPool1d",
     "WeightedAvgPool2d",
     "WeightedAvgPool3d",

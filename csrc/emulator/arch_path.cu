@@ -3,6 +3,7 @@
 #include "cuda/conv/conv_launch.h"
 #include "cuda/pool/avg_pool_launch.h"
 #include "cuda/pool/pool_launch.h"
+#include "cuda/pool/unfold_launch.h"
 #include "emulator/tensors.h"
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
@@ -62,11 +63,23 @@ void emulate_avg_pool(const AvgPoolPlan& plan, const AvgPoolProblem& p,
   launch_avg_pool(plan, p, tensors, nullptr);
 }
 
+void emulate_unfold(const PoolPlan& plan, const UnfoldProblem& p, const UnfoldTensors& tensors) {
+  const int64_t size = size_of(p.dtype);
+  const TensorScope scope(
+      {{"image", tensors.image, size, p.image_elements() * p.parts, p.fold},
+       {"columns", tensors.columns, size, p.column_elements() * p.parts, !p.fold}});
+  launch_unfold(plan, p, tensors, nullptr);
+}
+
 }  // namespace
 
 ArchPath arch_path() {
-  return {find_device("sm_" + std::to_string(CNNKERN_ARCH / 10)), emulate_conv, emulate_bias_grad,
-          emulate_pool, emulate_avg_pool};
+  return {find_device("sm_" + std::to_string(CNNKERN_ARCH / 10)),
+          emulate_conv,
+          emulate_bias_grad,
+          emulate_pool,
+          emulate_avg_pool,
+          emulate_unfold};
 }
 
 }  // namespace cnnkern::CNNKERN_CUDA_NAMESPACE

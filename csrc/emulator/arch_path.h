@@ -5,6 +5,7 @@
 #include "cuda/conv/conv_plan.h"
 #include "cuda/pool/avg_pool_plan.h"
 #include "cuda/pool/pool_plan.h"
+#include "cuda/pool/unfold_plan.h"
 
 namespace cnnkern {
 
@@ -14,6 +15,7 @@ struct ArchPath {
   void (*launch_bias_grad)(const ConvProblem&, const ConvTensors&);
   void (*launch_pool)(const PoolPlan&, const PoolProblem&, const PoolTensors&);
   void (*launch_avg_pool)(const AvgPoolPlan&, const AvgPoolProblem&, const AvgPoolTensors&);
+  void (*launch_unfold)(const PoolPlan&, const UnfoldProblem&, const UnfoldTensors&);
 };
 
 namespace emulated_sm75 {

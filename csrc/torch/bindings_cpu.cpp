@@ -4,6 +4,7 @@
 #include "cpu/conv/conv_cpu.h"
 #include "cpu/pool/avg_pool_cpu.h"
 #include "cpu/pool/pool_cpu.h"
+#include "cpu/pool/unfold.h"
 #include "torch/forced_kernel.h"
 #include "torch/operators.h"
 
@@ -56,6 +57,12 @@ struct CpuBackend {
       return to_string(problem) + " -> " + name + " (" + cpu::to_string(plan.isa) + ")";
     });
     cpu::run_avg_pool_cpu(plan, problem, tensors, torch_threads());
+  }
+
+  static void unfold(const UnfoldProblem& problem, const UnfoldTensors& tensors, const Tensor&) {
+    const std::string name = problem.fold ? "cpu.fold" : "cpu.unfold";
+    trace::launched(name, [&] { return to_string(problem) + " -> " + name; });
+    cpu::run_unfold_cpu(problem, tensors, torch_threads());
   }
 };
 

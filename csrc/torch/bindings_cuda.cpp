@@ -13,6 +13,7 @@
 #include "cuda/pool/avg_pool_plan.h"
 #include "cuda/pool/pool_launch.h"
 #include "cuda/pool/pool_plan.h"
+#include "cuda/pool/unfold_launch.h"
 #include "torch/forced_kernel.h"
 #include "torch/operators.h"
 #include "torch/plan_text.h"
@@ -97,6 +98,16 @@ struct CudaBackend {
     trace::launched("cuda." + plan.kernel,
                     [&] { return to_string(problem) + " -> cuda." + to_string(plan); });
     CNNKERN_CUDA_NAMESPACE::launch_avg_pool(plan, problem, tensors, stream(device));
+  }
+
+  static void unfold(const UnfoldProblem& problem, const UnfoldTensors& tensors,
+                     const Tensor& like) {
+    const int device = like.get_device_index();
+    const torch::stable::accelerator::DeviceGuard guard(device);
+    const PoolPlan plan = plan_unfold(problem);
+    trace::launched("cuda." + plan.kernel,
+                    [&] { return to_string(problem) + " -> cuda." + to_string(plan); });
+    CNNKERN_CUDA_NAMESPACE::launch_unfold(plan, problem, tensors, stream(device));
   }
 };
 

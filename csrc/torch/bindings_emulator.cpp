@@ -70,6 +70,13 @@ struct EmulatorBackend {
                     [&] { return to_string(problem) + " -> emulator." + to_string(plan); });
     path().launch_avg_pool(plan, problem, tensors);
   }
+
+  static void unfold(const UnfoldProblem& problem, const UnfoldTensors& tensors, const Tensor&) {
+    const PoolPlan plan = plan_unfold(problem);
+    trace::launched("emulator." + plan.kernel,
+                    [&] { return to_string(problem) + " -> emulator." + to_string(plan); });
+    path().launch_unfold(plan, problem, tensors);
+  }
 };
 
 void set_device(const std::string& name) {

@@ -50,6 +50,7 @@ def host_sources() -> list[Path]:
         *sorted((csrc / "common").glob("*.cpp")),
         *sorted((csrc / "cuda").rglob("*.cpp")),
         *sorted((csrc / "cpu").glob("reference*.cpp")),
+        csrc / "cpu" / "pool" / "unfold.cpp",
     ]
 
 

@@ -18,6 +18,7 @@
 #include "cuda/conv/conv_launch.h"
 #include "cuda/pool/avg_pool_launch.h"
 #include "cuda/pool/pool_launch.h"
+#include "cuda/pool/unfold_launch.h"
 #include "emulator/gpus.h"
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
@@ -115,6 +116,21 @@ void list_avg_pool(AvgPoolProblem problem, const DeviceCaps& device) {
   }
 }
 
+// The launches do not depend on the device.
+void list_unfold(const PoolProblem& pool, const DeviceCaps& device) {
+  UnfoldProblem problem;
+  problem.dtype = pool.dtype, problem.n = pool.n, problem.c = pool.c;
+  problem.image = pool.input, problem.kernel = pool.window, problem.stride = pool.stride;
+  problem.dilation = pool.dilation, problem.pad = pool.pad;
+  problem.set_blocks();
+  for (const bool fold : {false, true}) {
+    problem.fold = fold;
+    const PoolPlan plan = plan_unfold(problem);
+    list(device, "",
+         [&](cudaStream_t stream) { launch_unfold(plan, problem, {anywhere, anywhere}, stream); });
+  }
+}
+
 void list_line(const std::string& line) {
   NamedProblem named = parse_problem(line);
   for (const DeviceCaps& device : known_devices) {
@@ -123,9 +139,14 @@ void list_line(const std::string& line) {
       for (const DType dtype : dtypes) {
         named.conv.layout = named.pool.layout = named.avg_pool.layout = layout;
         named.conv.dtype = named.pool.dtype = named.avg_pool.dtype = dtype;
-        if (named.is_avg_pool) list_avg_pool(named.avg_pool, device);
-        else if (named.is_pool) list_pool(named.pool, device);
-        else list_conv(named.conv, device);
+        if (named.is_avg_pool) {
+          list_avg_pool(named.avg_pool, device);
+        } else if (named.is_pool) {
+          list_pool(named.pool, device);
+          if (named.pool.spatial_dims < 3) list_unfold(named.pool, device);
+        } else {
+          list_conv(named.conv, device);
+        }
       }
   }
 }

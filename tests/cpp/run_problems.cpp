@@ -24,6 +24,7 @@
 
 #include "avg_pool_gradients.h"
 #include "common/problem_string.h"
+#include "cpu/pool/unfold.h"
 #include "cpu/reference.h"
 #include "cpu/reference_avg_pool.h"
 #include "emulator/arch_path.h"
@@ -113,6 +114,9 @@ class Runner {
   }
 
   void run(const PoolProblem& problem, uint64_t seed) {
+    if (problem.direction == PoolDirection::forward && problem.layout == Layout::nchw &&
+        problem.spatial_dims < 3)
+      for (const bool fold : {false, true}) run_unfold(problem, fold, seed);
     bool taken = false;
     for (const PoolKernelInfo& info : pool_kernel_table()) {
       PoolPlan plan;
@@ -302,6 +306,33 @@ class Runner {
     cpu::reference_avg_pool(p, tensors(&Pair::reference), serial);
     timed(plan.kernel, [&] { arch_.launch_avg_pool(plan, p, tensors(&Pair::kernel)); });
     return input.compare("input") + output.compare("output");
+  }
+
+  // The windows of a pooling as columns, and their sum; elements are pairs for every other seed.
+  void run_unfold(const PoolProblem& pool, bool fold, uint64_t seed) {
+    UnfoldProblem p;
+    p.fold = fold, p.dtype = pool.dtype, p.parts = 1 + static_cast<int>(seed % 2);
+    p.n = pool.n, p.c = pool.c, p.image = pool.input, p.kernel = pool.window;
+    p.stride = pool.stride, p.dilation = pool.dilation, p.pad = pool.pad;
+    p.set_blocks();
+    const PoolPlan plan = plan_unfold(p);
+    if (!wanted(plan.kernel)) return;
+    check(plan.kernel, to_string(pool), seed, [&] {
+      const int64_t size = size_of(p.dtype);
+      RandomIntegers random(seed);
+      Pair image(p.image_elements() * p.parts, size, offset(seed, 0));
+      Pair columns(p.column_elements() * p.parts, size, offset(seed, 1));
+      Pair& result = fold ? image : columns;
+      Pair& given = fold ? columns : image;
+      given.reference.fill_integers(p.dtype, random, 3);
+      given.kernel.copy_from(given.reference);
+      const auto tensors = [&](GuardedBuffer Pair::* side) {
+        return UnfoldTensors{(image.*side).data(), (columns.*side).data()};
+      };
+      cpu::run_unfold_cpu(p, tensors(&Pair::reference), serial);
+      timed(plan.kernel, [&] { arch_.launch_unfold(plan, p, tensors(&Pair::kernel)); });
+      return given.compare("what was given") + result.compare("the result");
+    });
   }
 
   const ArchPath& arch_;
