@@ -203,14 +203,24 @@ class AvgPool {
       store_lanes(to + i, load<A>(from + i), std::min<int64_t>(lanes<A>, size - i));
   }
 
-  static A sum_of(const A* from, int64_t size) {
+  template <class U>
+  static A sum_of(const U* from, int64_t size) {
     Vec<A> sums = {};
     int64_t i = 0;
     for (; i + lanes<A> <= size; i += lanes<A>) sums += load<A>(from + i);
     A sum = 0;
     for (int lane = 0; lane < lanes<A>; ++lane) sum += sums[lane];
-    for (; i < size; ++i) sum += from[i];
+    for (; i < size; ++i) sum += static_cast<A>(from[i]);
     return sum;
+  }
+
+  // The windows of a row of outputs, whose rows are summed already.
+  template <class U>
+  void sum_ranges(const U* row, A rows, T* to) const {
+    for (int64_t x = 0; x < p.output.w; ++x) {
+      const AvgWindow w = windows_[2][x];
+      to[x] = static_cast<T>(sum_of(row + w.begin, w.taps) / (rows * counts_[x]));
+    }
   }
 
   // Elements `stride_` apart.
@@ -223,20 +233,18 @@ class AvgPool {
 
   void sum_row(const RowCounter& at, A* row) const {
     const T* const plane = input_ + at.n * in_.n + at.c * in_.c;
+    T* const to = output_ + out_.at(at.n, at.c, at.z, at.y, 0);
+    const A rows = rows_of(at.z, at.y);
+    if (p.adaptive && windows_[0][at.z].taps * windows_[1][at.y].taps == 1) {
+      for_each_tap(at, [&](int64_t offset) { sum_ranges(plane + offset, rows, to); });
+      return;
+    }
     std::fill_n(row + margin_, p.input.w, A(0));
     for_each_tap(at, [&](int64_t offset) {
       add_row(row + margin_, p.input.w,
               [&](int64_t i, int64_t count) { return load_lanes(plane + offset + i, count); });
     });
-    T* const to = output_ + out_.at(at.n, at.c, at.z, at.y, 0);
-    const A rows = rows_of(at.z, at.y);
-    if (p.adaptive) {
-      for (int64_t x = 0; x < p.output.w; ++x) {
-        const AvgWindow w = windows_[2][x];
-        to[x] = static_cast<T>(sum_of(row + w.begin, w.taps) / (rows * counts_[x]));
-      }
-      return;
-    }
+    if (p.adaptive) return sum_ranges(row, rows, to);
     for (int64_t x = 0; x < p.output.w; x += lanes<A>) {
       Vec<A> sums = {};
       for (int64_t s = 0; s < taps_; ++s)
@@ -282,9 +290,24 @@ class AvgPool {
   std::vector<WindowRange> over_[3];  // the windows over each input position, in backward
 };
 
+/// A pooling whose one window is the whole input, as one of a single long row.
+inline AvgPoolProblem flattened(AvgPoolProblem p) {
+  for (int axis = 0; axis < 3; ++axis) {
+    if (p.output[axis] != 1) return p;
+    const AvgWindow window = p.window_at(axis, 0);
+    const bool dense = p.adaptive || p.dilation[axis] == 1;
+    if (!dense || window.begin != 0 || window.taps != p.input[axis]) return p;
+  }
+  p.divisor = p.uniform_divisor();
+  p.adaptive = true;
+  p.input = {1, 1, p.input.volume()};
+  return p;
+}
+
 void avg_pool(const AvgPoolProblem& problem, const AvgPoolTensors& tensors,
               const ParallelFor& parallel) {
-  dispatch(problem.dtype, [&]<class T>(T) { AvgPool<T>(problem, tensors).run(parallel); });
+  const AvgPoolProblem flat = flattened(problem);
+  dispatch(flat.dtype, [&]<class T>(T) { AvgPool<T>(flat, tensors).run(parallel); });
 }
 
 }  // namespace cnnkern::cpu::CNNKERN_CPU_ISA
