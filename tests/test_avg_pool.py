@@ -10,13 +10,13 @@ from torch.testing._internal.common_methods_invocations import op_db
 
 import cnnkern
 from cnnkern import functional as ours
-from cnnkern import problems, testing
+from cnnkern import testing
+from cnnkern.functional._arguments import FLOATS
 
 F = torch.nn.functional
 DIMS = (1, 2, 3)
 NAMES = [f"{kind}{dims}d" for kind in ("avg_pool", "adaptive_avg_pool") for dims in DIMS]
 OPINFOS = {info.name.removeprefix("nn.functional."): info for info in op_db}
-DTYPES = list(problems.DTYPES.values())
 
 needs_emulator = pytest.mark.skipif(bool(cases.has_emulator()), reason=cases.has_emulator())
 
@@ -45,7 +45,7 @@ def check_against_torch(name, sample, run=lambda call: call()):
         testing.assert_close_to_float64(mine, their, true, label=label)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("name", NAMES)
 def test_opinfo_samples(name, dtype):
     count = 0
@@ -140,7 +140,7 @@ def test_dilation(dims):
     assert torch.autograd.gradcheck(call, a, fast_mode=True)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("last", [False, True])
 def test_nan_and_infinity(dtype, last):
     """A value that is not finite is in its own windows' means, and in no other; gradients too."""
@@ -255,7 +255,7 @@ def test_enabled(dims):
 @pytest.mark.parametrize("name", NAMES)
 def test_autocast(name, low):
     """No casts, but to float32 where torch does (3-d on the CPU); whatever torch does, we do."""
-    for dtype in DTYPES:
+    for dtype in FLOATS:
         x = torch.randn(1, 2, *[6] * int(name[-2])).to(dtype)
         with torch.autocast("cpu", dtype=low):
             assert getattr(ours, name)(x, 2).dtype == getattr(F, name)(x, 2).dtype

@@ -151,3 +151,22 @@ def test_mixed_types():
         for module in (functional, F):
             with pytest.raises(RuntimeError, match="should be the same"):
                 run(module, "conv2d", *tensors)
+
+
+@each
+def test_meta_and_compiled(name):
+    torch._dynamo.reset()
+    tensors = operands(name, torch.complex64)
+    meta = run(functional, name, *(tensor.to("meta") for tensor in tensors))
+    found = run(functional, name, *tensors)
+    assert meta.shape == found.shape and meta.dtype == found.dtype
+    compiled = torch.compile(
+        lambda *t: run(functional, name, *t), fullgraph=True, backend="aot_eager"
+    )
+    torch.testing.assert_close(compiled(*tensors), found)
+    torch.testing.assert_close(
+        torch.autograd.grad(
+            compiled(tensors[0], tensors[1].requires_grad_()).abs().sum(), tensors[1]
+        ),
+        torch.autograd.grad(run(functional, name, tensors[0], tensors[1]).abs().sum(), tensors[1]),
+    )

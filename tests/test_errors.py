@@ -46,8 +46,6 @@ TABLE = [
     Bad("conv2d", [X, W, (4, 1)], "expected bias to be 1-dimensional with 4 elements"),
     Bad("conv2d", [X, (W, DOUBLE)], "should be the same", phrase_is_torchs=False),
     Bad("conv2d", [X, W, (4, HALF)], "should be the same"),
-    Bad("conv2d", [(X, torch.complex64), (W, torch.complex64)], "float32, float64, float16",
-        like_torch=False),
     Bad("conv2d", [(X, torch.bool), (W, torch.bool)], "input has dtype bool, but float32, float64",
         like_torch=False),
     Bad("conv2d", [(1, 1, 4, 6, 6), W], "Expected 3D (unbatched) or 4D (batched) input to conv2d"),

@@ -12,6 +12,7 @@ Both products of a sum meet in the kernel's accumulator, so complex32 rounds onc
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -46,16 +47,22 @@ def complex_channels(tensor: Tensor, groups: int) -> Tensor:
 
 
 def convolve(
-    real: Callable[..., Tensor], transposed: bool, input: Tensor, weight: Tensor,
-    bias: Tensor | None, *lists: Any,
+    real: Callable[..., Tensor], check: Callable[..., Any], transposed: bool, input: Tensor,
+    weight: Tensor, bias: Tensor | None, *lists: Any,
 ) -> Tensor:  # fmt: skip
     """The convolution of complex tensors by ``real``, which takes real ones; groups come last.
 
-    A transposed convolution multiplies by the transposed matrices: those of the conjugates.
+    ``check`` raises for what does not fit, in terms of the complex tensors. A transposed
+    convolution multiplies by the transposed matrices: those of the conjugates.
     """
+    if not torch.compiler.is_compiling():  # Dynamo cannot write sentences of symbolic sizes
+        check(input, weight, bias, *lists)
     groups = lists[-1]
     filters = real_filters(weight.conj() if transposed else weight, groups)
     both = None if bias is None else real_channels(bias.unsqueeze(0), groups).squeeze(0)
-    with torch.autocast(input.device.type, enabled=False):  # torch casts no complex tensors either
+    device = input.device.type
+    casts = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    # torch casts no complex tensors either.
+    with torch.autocast(device, enabled=False) if casts else nullcontext():
         output = real(real_channels(input, groups), filters, both, *lists)
     return complex_channels(output, groups)

@@ -80,8 +80,7 @@ def _convolution(
     begins_ends = sides(op, padding, dims, weight.shape[2:], steps, spread)
     run: Callable[..., Tensor] = functools.partial(_ops.conv_forward, operators_for(input))
     if is_complex(input, weight, bias):
-        _shapes.conv_output(input, weight, bias, steps, begins_ends, spread, groups)
-        run = functools.partial(convolve, run, False)
+        run = functools.partial(convolve, run, _shapes.conv_output, False)
     output = run(input, weight, bias, steps, begins_ends, spread, groups)
     return output if has_batch else output.squeeze(0)
 
@@ -164,8 +163,7 @@ def _transposed(
     begins_ends = tuple(side for side in pads for _ in range(2))
     run: Callable[..., Tensor] = functools.partial(_ops.conv_input_grad, operators_for(input))
     if is_complex(input, weight, bias):
-        _shapes.check_input_grad(input, weight, bias, size, steps, begins_ends, spread, groups)
-        run = functools.partial(convolve, run, True)
+        run = functools.partial(convolve, run, _shapes.check_input_grad, True)
     output = run(input, weight, bias, size, steps, begins_ends, spread, groups)
     return output if has_batch else output.squeeze(0)
 

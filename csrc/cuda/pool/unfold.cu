@@ -16,7 +16,8 @@
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 namespace {
 
-constexpr int threads = 256;
+// With the second bound ptxas takes the registers it needs; left to choose an occupancy it spills.
+constexpr int threads = 256, blocks = 4;
 
 struct UnfoldGeometry {
   int64_t n;
@@ -45,7 +46,7 @@ struct UnfoldGeometry {
 __device__ __forceinline__ int narrow(int64_t value) { return static_cast<int>(value); }
 
 template <class T>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(threads, blocks)
     im2col(UnfoldGeometry g, const T* __restrict__ image, T* __restrict__ columns) {
   const int64_t i = grid_thread(), element = i >> g.complex, part = i & g.complex;
   if (element >= g.n * g.columns.image_stride) return;
@@ -70,7 +71,7 @@ __device__ __forceinline__ int window_through(int at, int reach, const FastDivmo
 }
 
 template <class T>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(threads, blocks)
     col2im(UnfoldGeometry g, const T* __restrict__ columns, T* __restrict__ image) {
   const int64_t i = grid_thread(), element = i >> g.complex, part = i & g.complex;
   if (element >= g.n * g.image.image_stride) return;
