@@ -55,7 +55,7 @@ def wrap(rule: Any) -> Callable[..., Any]:
     name, count, casts = rule.name, rule.tensors, rule.name in _CASTS
 
     def wrapper(ops: Any, *inputs: Any) -> Any:
-        compiling = torch.compiler.is_compiling()
+        compiling = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
         if casts and (compiling or torch._C._is_any_autocast_enabled()):
             inputs = (*autocast(inputs[:count]), *inputs[count:])
         if compiling:
