@@ -18,12 +18,25 @@ if TYPE_CHECKING:
 
 _WRAPS = "(sums wrap around)"
 _PRECISION = {
-    "float32": "float32 (exact products, fp32 sums); allow_tf32 has no effect: no kernel uses tf32",
     "float64": "float64",
     "float16": "float16 in and out (exact products, fp32 sums)",
     "bfloat16": "bfloat16 in and out (exact products, fp32 sums)",
     **{name: f"{name} {_WRAPS}" for name in ("uint8", "int8", "int16", "int32", "int64")},
 }
+
+
+def _precision(dtype: str, backend: str) -> str:
+    """With what torch's flags for float32 are set to, and what they led to."""
+    if dtype != "float32":
+        return _PRECISION[dtype]
+    library = "cudnn" if backend == "cuda" else "mkldnn"
+    flag = getattr(torch.backends, library).conv.fp32_precision
+    allowed = "; allow_tf32 has no effect" if library == "cudnn" else ""
+    return (
+        "float32 (exact products, fp32 sums): "
+        f"torch.backends.{library}.conv.fp32_precision is {flag!r}{allowed}: no kernel rounds "
+        "float32 to tf32 or bf16"
+    )
 
 
 @functools.cache
@@ -131,7 +144,7 @@ def explain(
     if profile and plan["backend"] != "cuda":
         raise ValueError("a profile counts CUDA kernels: give a GPU such as --device sm_80")
     parsed = _C.parse_problem(problem)
-    selects = parsed["operation"] == "max_pool"
+    selects, dtype = parsed["operation"] == "max_pool", parsed["dtype"]
     figures = resources(plan, device) if plan["backend"] == "cuda" else {}
     shown = {"isa", "tile", "grid", "threads", "shared_bytes", "split_k", "workspace_bytes"}
     return Explanation(
@@ -139,7 +152,7 @@ def explain(
         device=f"{device} ({plan['product']})" if plan.get("product") else device,
         backend=plan["backend"],
         kernel=plan["kernel"],
-        precision=f"{parsed['dtype']}; no arithmetic" if selects else _PRECISION[parsed["dtype"]],
+        precision=f"{dtype}; no arithmetic" if selects else _precision(dtype, plan["backend"]),
         why=plan["why"],
         refusals=plan["refusals"],
         **{key: value for key, value in plan.items() if key in shown},

@@ -56,6 +56,8 @@ def wrap(rule: Any) -> Callable[..., Any]:
 
     def wrapper(ops: Any, *inputs: Any) -> Any:
         compiling = torch.compiler.is_compiling()
+        if not compiling and torch._C._get_tracing_state() is not None:
+            compiling, inputs = True, _constant_sizes(inputs)
         if casts and (compiling or torch._C._is_any_autocast_enabled()):
             inputs = (*autocast(inputs[:count]), *inputs[count:])
         if compiling:
@@ -72,6 +74,14 @@ def wrap(rule: Any) -> Callable[..., Any]:
 
     wrapper.__name__ = name
     return wrapper
+
+
+def _constant_sizes(inputs: Sequence[Any]) -> tuple[Any, ...]:
+    """``torch.jit.trace`` hands out sizes as tensors, which no list of an operator may hold."""
+    return tuple(
+        [int(size) for size in given] if isinstance(given, list | tuple) else given
+        for given in inputs
+    )
 
 
 def _eager_functions(rule: Any) -> tuple[Callable[..., Any], Any]:

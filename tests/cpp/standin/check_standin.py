@@ -103,18 +103,32 @@ def run_bias_grad(captured: bool) -> None:
         testing.assert_equal(found.cpu(), dy.sum((0, 2, 3)), "bias_grad")
 
 
-def run_training_step() -> None:
+def run_pool_gather(captured: bool) -> None:
+    x = testing.integer_tensor(2, 3, 8, 8)
+    window = ([2, 2], [2, 2], [0, 0], [1, 1], False)
+    _, indices = torch.ops.cnnkern.max_pool_forward(x, *window)
+    moved = x.to(DEVICE), indices.to(DEVICE)
+    found, calls = logged(lambda: torch.ops.cnnkern.max_pool_gather(*moved, *window), captured)
+    check_calls(calls, launches=1)
+    if not captured:
+        wanted = torch.ops.cnnkern.max_pool_gather(x, indices, *window)
+        testing.assert_equal(found.cpu(), wanted, "max_pool_gather")
+
+
+def run_training_step(captured: bool) -> None:
     """Autograd's own thread has to take over device and stream."""
     model = torch.nn.Sequential(cnnkern.Conv2d(3, 4, 3), cnnkern.MaxPool2d(2)).to(DEVICE)
-    x = torch.randn(2, 3, 8, 8).to(DEVICE)
-    _, calls = logged(lambda: model(x).sum().backward())
+    x, dy = torch.randn(2, 3, 8, 8).to(DEVICE), torch.ones(2, 4, 3, 3).to(DEVICE)
+    _, calls = logged(lambda: model(x).backward(dy), captured)
     check_calls(calls, launches=5)
     assert model[0].weight.grad.device == torch.device(DEVICE)
 
 
-CASES: dict[str, Callable[[], None]] = {"training step": run_training_step}
+CASES: dict[str, Callable[[], None]] = {}
 for captured in (False, True):
     suffix = ", captured" if captured else ""
+    CASES[f"training step{suffix}"] = lambda captured=captured: run_training_step(captured)
+    CASES[f"max_pool_gather{suffix}"] = lambda captured=captured: run_pool_gather(captured)
     CASES[f"bias_grad{suffix}"] = lambda captured=captured: run_bias_grad(captured)
     for text in PROBLEMS:
         CASES[text + suffix] = lambda text=text, captured=captured: run_problem(text, captured)
