@@ -99,8 +99,8 @@ BUGS = [
     Bug(
         "pool_without_device_guard",
         BINDINGS,
-        GUARD.format("Pool"),
-        "const PoolPlan plan",
+        GUARD.format("Pool") + " = plan_pool",
+        "const PoolPlan plan = plan_pool",
         BINDINGS,
         {POOL: "a stream of device 1, but device 0 is current"},
     ),
