@@ -105,6 +105,14 @@ BUGS = [
         {POOL: "a stream of device 1, but device 0 is current"},
     ),
     Bug(
+        "unfold_without_device_guard",
+        BINDINGS,
+        GUARD.format("Pool") + " = plan_unfold",
+        "const PoolPlan plan = plan_unfold",
+        BINDINGS,
+        {"unfold": "a stream of device 1, but device 0 is current"},
+    ),
+    Bug(
         "plan_for_another_device",
         BINDINGS,
         "plan_pool(problem, caps_of(device)",

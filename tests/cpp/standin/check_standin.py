@@ -101,6 +101,15 @@ def run_bias_grad(captured: bool) -> None:
         testing.assert_equal(found.cpu(), dy.sum((0, 2, 3)), "bias_grad")
 
 
+def run_unfold(captured: bool) -> None:
+    x = testing.integer_tensor(2, 3, 7, 6)
+    moved, window = x.to(DEVICE), ([3, 2], [2, 1], [1, 1], [1, 2])
+    found, calls = logged(lambda: torch.ops.cnnkern.unfold(moved, *window), captured)
+    check_calls(calls, launches=1)
+    if not captured:
+        testing.assert_equal(found.cpu(), torch.ops.cnnkern.unfold(x, *window), "unfold")
+
+
 def run_training_step() -> None:
     """Autograd's own thread has to take over device and stream."""
     model = torch.nn.Sequential(cnnkern.Conv2d(3, 4, 3), cnnkern.MaxPool2d(2)).to(DEVICE)
@@ -114,6 +123,7 @@ CASES: dict[str, Callable[[], None]] = {"training step": run_training_step}
 for captured in (False, True):
     suffix = ", captured" if captured else ""
     CASES[f"bias_grad{suffix}"] = lambda captured=captured: run_bias_grad(captured)
+    CASES[f"unfold{suffix}"] = lambda captured=captured: run_unfold(captured)
     for text in PROBLEMS:
         CASES[text + suffix] = lambda text=text, captured=captured: run_problem(text, captured)
 
