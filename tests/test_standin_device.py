@@ -99,10 +99,18 @@ BUGS = [
     Bug(
         "pool_without_device_guard",
         BINDINGS,
-        GUARD.format("Pool"),
-        "const PoolPlan plan",
+        GUARD.format("Pool") + " = plan_pool",
+        "const PoolPlan plan = plan_pool",
         BINDINGS,
         {POOL: "a stream of device 1, but device 0 is current"},
+    ),
+    Bug(
+        "unfold_without_device_guard",
+        BINDINGS,
+        GUARD.format("Pool") + " = plan_unfold",
+        "const PoolPlan plan = plan_unfold",
+        BINDINGS,
+        {"unfold": "a stream of device 1, but device 0 is current"},
     ),
     Bug(
         "plan_for_another_device",

@@ -115,6 +115,15 @@ def run_pool_gather(captured: bool) -> None:
         testing.assert_equal(found.cpu(), wanted, "max_pool_gather")
 
 
+def run_unfold(captured: bool) -> None:
+    x = testing.integer_tensor(2, 3, 7, 6)
+    moved, window = x.to(DEVICE), ([3, 2], [2, 1], [1, 1], [1, 2])
+    found, calls = logged(lambda: torch.ops.cnnkern.unfold(moved, *window), captured)
+    check_calls(calls, launches=1)
+    if not captured:
+        testing.assert_equal(found.cpu(), torch.ops.cnnkern.unfold(x, *window), "unfold")
+
+
 def run_training_step(captured: bool) -> None:
     """Autograd's own thread has to take over device and stream."""
     model = torch.nn.Sequential(cnnkern.Conv2d(3, 4, 3), cnnkern.MaxPool2d(2)).to(DEVICE)
@@ -130,6 +139,7 @@ for captured in (False, True):
     CASES[f"training step{suffix}"] = lambda captured=captured: run_training_step(captured)
     CASES[f"max_pool_gather{suffix}"] = lambda captured=captured: run_pool_gather(captured)
     CASES[f"bias_grad{suffix}"] = lambda captured=captured: run_bias_grad(captured)
+    CASES[f"unfold{suffix}"] = lambda captured=captured: run_unfold(captured)
     for text in PROBLEMS:
         CASES[text + suffix] = lambda text=text, captured=captured: run_problem(text, captured)
 
