@@ -109,8 +109,8 @@ def test_jit_trace_a_model():
     testing.assert_equal(torch.autograd.grad(y.sum(), x)[0], wanted[0])
 
 
-def test_symbolic_trace():
-    """torch.fx keeps our layers as leaves only if they are torch's: they are traced through."""
+def test_make_fx():
+    """``make_fx`` sees our operators, not what they do inside."""
     model = small_net.ours().eval()
     found = torch.fx.experimental.proxy_tensor.make_fx(model)(small_net.batch())
     targets = {str(node.target) for node in found.graph.nodes}
