@@ -390,10 +390,8 @@ def test_dtensor(tmp_path):
 def test_devices_without_kernels(rule, key):
     """No such device is here: the dispatcher's entry for it is called with other arguments."""
     operator = getattr(torch.ops.cnnkern, rule.name).default
-    schema = operator._schema.arguments
-    arguments = [torch.ones(1), torch.ones(1), None][: rule.tensors]
-    for argument in schema[len(arguments) :]:
-        arguments.append({"int": 1, "bool": False}.get(str(argument.type), [1]))
+    values = {"Tensor": torch.ones(1), "int": 1, "bool": False, "float": 1.0, "List[int]": [1]}
+    arguments = [values.get(str(argument.type)) for argument in operator._schema.arguments]
     keys = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key))
     with pytest.raises(NotImplementedError, match=f"{rule.name}.*from the '{key}' backend.*use"):
         operator.redispatch(keys, *arguments)
