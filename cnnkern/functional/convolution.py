@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch as torch  # the examples use it
 from torch import Tensor
 
 from cnnkern import _ops
