@@ -109,8 +109,8 @@ def test_jit_trace_a_model():
     testing.assert_equal(torch.autograd.grad(y.sum(), x)[0], wanted[0])
 
 
-def test_symbolic_trace():
-    """torch.fx keeps our layers as leaves only if they are torch's: they are traced through."""
+def test_make_fx():
+    """``make_fx`` sees our operators, not what they do inside."""
     model = small_net.ours().eval()
     found = torch.fx.experimental.proxy_tensor.make_fx(model)(small_net.batch())
     targets = {str(node.target) for node in found.graph.nodes}
@@ -390,10 +390,8 @@ def test_dtensor(tmp_path):
 def test_devices_without_kernels(rule, key):
     """No such device is here: the dispatcher's entry for it is called with other arguments."""
     operator = getattr(torch.ops.cnnkern, rule.name).default
-    schema = operator._schema.arguments
-    arguments = [torch.ones(1), torch.ones(1), None][: rule.tensors]
-    for argument in schema[len(arguments) :]:
-        arguments.append({"int": 1, "bool": False}.get(str(argument.type), [1]))
+    values = {"Tensor": torch.ones(1), "int": 1, "bool": False, "float": 1.0, "List[int]": [1]}
+    arguments = [values.get(str(argument.type)) for argument in operator._schema.arguments]
     keys = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key))
     with pytest.raises(NotImplementedError, match=f"{rule.name}.*from the '{key}' backend.*use"):
         operator.redispatch(keys, *arguments)

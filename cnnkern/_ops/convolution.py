@@ -19,9 +19,15 @@ def _conv_vmap(
 ) -> tuple[Tensor, int]:
     """The rule of conv_forward and conv_input_grad: (tensor, weight, bias, *lists, groups)."""
     x, w, bias, *lists, groups = args
-    if dims[1] is None:
+    if dims[0] is None and dims[1] is None:  # the bias alone
+        out = operator(ops, x, w, None, *lists, groups).unsqueeze(0)
+    elif dims[1] is None:
         out = operator(ops, into_batch(x, dims[0], size), w, None, *lists, groups)
         out = out.unflatten(0, (size, -1))
+    elif dims[0] is None and groups == 1:  # one input for all: their filters side by side
+        side_by_side = into_batch if operator is conv_forward else into_channels
+        out = operator(ops, x, side_by_side(w, dims[1], size), None, *lists, groups)
+        out = out.unflatten(1, (size, -1)).movedim(1, 0)
     else:
         weights = front(w, dims[1], size).flatten(0, 1)
         out = operator(ops, into_channels(x, dims[0], size), weights, None, *lists, groups * size)

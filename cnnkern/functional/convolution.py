@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch as torch  # the examples use it
 from torch import Tensor
 
 from cnnkern import _ops
