@@ -50,12 +50,12 @@ __device__ __forceinline__ void store_fused_tile(const Output& output,
   constexpr int thread_m = Gemm::thread_m, thread_n = Gemm::thread_n;
 #pragma unroll 1
   for (int i = 0; i < thread_m; ++i) {
-    const int64_t row = output.row(first_m + Gemm::row(i));
+    const int64_t begin = output.row(first_m + Gemm::row(i));
     const auto element = [&](int j) {
-      return row + (first_n + Gemm::column(j)) * output.column_stride;
+      return begin + (first_n + Gemm::column(j)) * output.column_stride;
     };
     const auto exists = [&](int j) {
-      return row >= 0 && first_n + Gemm::column(j) < output.columns;
+      return begin >= 0 && first_n + Gemm::column(j) < output.columns;
     };
     float values[thread_n];
 #pragma unroll
