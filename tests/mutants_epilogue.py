@@ -1,26 +1,23 @@
 """Residual, pre-activation and activation of a fused convolution."""
 
-from mutants import DIRECT, DIRECT_CUH, FPROP, RAGGED, SIMT, SIMT_VEC4, UNEVEN, of
+from mutants import DIRECT, DIRECT_CUH, EPILOGUE, FPROP, RAGGED, SIMT, SIMT_VEC4, UNEVEN, of
 
 FUSED = "cuda/conv/conv_bias_act.cuh"
 ADDS = "if (residual) sum += load_as_accumulator(residual + at);"
 
-EPILOGUE = [
+FUSED_OPERATION = [
     *of(
         "fused operation",
         *(FPROP, f"{UNEVEN} relu residual", SIMT),
         ("residual_of_the_neighbour", FUSED, "residual + at)", "residual + at + 1)"),
         ("activation_before_the_residual", FUSED, ADDS, f"sum = activate(activation, sum); {ADDS}"),
+        ("rows_that_stay", EPILOGUE, "= sums[m + 1][j]", "= sums[m][j]"),
+        ("fused_column", EPILOGUE, "column(j) < output.columns", "column(j) <= output.columns"),
     ),
     *of(
         "fused operation",
         *(FPROP, "n2g2c8h6w6k8r3s3p1 nhwc relu residual", SIMT_VEC4),
-        (
-            "residual_of_the_group",
-            FPROP,
-            "p.finish(to - p.output, sum)",
-            "p.finish(to - data, sum)",
-        ),
+        ("residual_of_the_group", FPROP, "return data - p.output;", "return 0;"),
     ),
     *of(
         "fused operation",

@@ -12,12 +12,12 @@ import test_sass
 import test_standin_device
 from mutants import CSRC, build, cpp_build
 from mutants_avg_pool import AVERAGES
-from mutants_epilogue import EPILOGUE
+from mutants_epilogue import FUSED_OPERATION
 from mutants_index import INDEX
 from mutants_offset import CUTS
 from mutants_sync import SYNC
 
-MUTANTS = [*SYNC, *INDEX, *EPILOGUE, *AVERAGES, *CUTS]
+MUTANTS = [*SYNC, *INDEX, *FUSED_OPERATION, *AVERAGES, *CUTS]
 NOTICED_BY = {
     "barrier": "the race table; lists of who waits where",
     "wait_group, commit_group": "the race table, NaN in what has not arrived, wrong results",

@@ -12,10 +12,10 @@
 
 namespace cnnkern {
 
-enum class Activation { none, relu, tanh, sigmoid, gelu, silu, hardswish };
+enum class Activation { none, relu, hardswish, sigmoid, silu, tanh, gelu };
 
-inline constexpr const char* activation_names[] = {"none", "relu", "tanh",     "sigmoid",
-                                                   "gelu", "silu", "hardswish"};
+inline constexpr const char* activation_names[] = {"none", "relu", "hardswish", "sigmoid",
+                                                   "silu", "tanh", "gelu"};
 
 inline const char* to_string(Activation activation) {
   return activation_names[static_cast<int>(activation)];
@@ -27,22 +27,51 @@ inline std::optional<Activation> activation_named(std::string_view name) {
   return std::nullopt;
 }
 
-/// NaN stays NaN. Static: CPU kernels of several instruction sets must not share one copy.
+// Static: CPU kernels of several instruction sets must not share one copy.
+
+/// 1/x for x in [1, 2]; on a GPU by Newton's steps, free of the subroutine that a division calls.
+template <class A>
+static CNNKERN_HOST_DEVICE A reciprocal(A x) {
+#if defined(__CUDA_ARCH__)
+  A result = __fdividef(1.0f, static_cast<float>(x));
+  for (int step = 0; step < (sizeof(A) == 8 ? 2 : 1); ++step)
+    result = std::fma(result, std::fma(-x, result, A(1)), result);
+  return result;
+#else
+  return A(1) / x;
+#endif
+}
+
+/// Calls body once, with the activation as a function of one number; NaN stays NaN. Selections, and
+/// branches two ways: a jump table would hide the paths of a kernel from check_sass.py.
+template <class A, class Body>
+static CNNKERN_HOST_DEVICE void with_activation(Activation activation, Body&& body) {
+  constexpr A zero = 0, half = 0.5, one = 1, three = 3, six = 6;
+  if (activation <= Activation::hardswish) {
+    body([=](A x) {
+      const A positive = x < zero ? zero : x, shifted = x + three;
+      const A gate = (shifted < zero ? zero : shifted > six ? six : shifted) * (one / six);
+      return activation == Activation::none   ? x
+             : activation == Activation::relu ? positive
+                                              : x * gate;
+    });
+  } else if (activation <= Activation::silu) {
+    body([=](A x) {
+      const A e = std::exp(-std::abs(x)), below = reciprocal(one + e);
+      const A gate = x < zero ? e * below : below;
+      return activation == Activation::silu ? x * gate : gate;
+    });
+  } else if (activation == Activation::tanh) {
+    body([](A x) { return std::tanh(x); });
+  } else {
+    body([=](A x) { return half * x * (one + std::erf(x * A(0.70710678118654752440))); });
+  }
+}
+
 template <class A>
 static CNNKERN_HOST_DEVICE A activate(Activation activation, A x) {
-  constexpr A zero = 0, half = 0.5, one = 1, three = 3, six = 6;
-  switch (activation) {
-    case Activation::relu: return x < zero ? zero : x;
-    case Activation::tanh: return std::tanh(x);
-    case Activation::sigmoid: return one / (one + std::exp(-x));
-    case Activation::gelu: return half * x * (one + std::erf(x * A(0.70710678118654752440)));
-    case Activation::silu: return x / (one + std::exp(-x));
-    case Activation::hardswish: {
-      const A shifted = x + three;
-      return x * (shifted < zero ? zero : shifted > six ? six : shifted) / six;
-    }
-    default: return x;
-  }
+  with_activation<A>(activation, [&](const auto& function) { x = function(x); });
+  return x;
 }
 
 }  // namespace cnnkern

@@ -17,8 +17,8 @@ inline Vec<A> activate_lanes(Activation activation, Vec<A> x) {
   if (activation == Activation::none) return x;
   if (activation == Activation::relu) return x < zero ? zero : x;
   if (activation == Activation::hardswish) {
-    const Vec<A> six = broadcast(A(6)), shifted = x + broadcast(A(3));
-    return x * (shifted < zero ? zero : shifted > six ? six : shifted) / six;
+    const Vec<A> six = broadcast(A(6)), shifted = x + A(3);
+    return x * (shifted < zero ? zero : shifted > six ? six : shifted) * (A(1) / A(6));
   }
   if constexpr (std::is_same_v<A, float>) {
     if (activation == Activation::tanh) return tanh(x);

@@ -1,7 +1,7 @@
 // What a fused forward convolution does to a sum before it is rounded: adds the residual, keeps the
 // pre-activation if somebody will differentiate, applies the activation. The residual lies as the
 // output does, so both are accessed alike, and nothing is read twice. One kernel serves every
-// activation: the switch is the same for all threads, while an instantiation each would make seven
+// activation: all threads take the same branch, while an instantiation each would make seven
 // kernels of one.
 #pragma once
 
@@ -20,11 +20,19 @@ struct ConvBiasAct {
         preactivation(static_cast<T*>(tensors.preactivation)),
         activation(problem.activation) {}
 
-  /// `at`: the element of the output that this sum makes.
-  __device__ __forceinline__ accumulator_t<T> operator()(int64_t at, accumulator_t<T> sum) const {
+  __device__ __forceinline__ bool active() const {
+    return activation != Activation::none || residual || preactivation;
+  }
+
+  /// What the activation is taken of; `at` is the element of the output that this sum makes.
+  __device__ __forceinline__ accumulator_t<T> before(int64_t at, accumulator_t<T> sum) const {
     if (residual) sum += load_as_accumulator(residual + at);
     if (preactivation) store_global(preactivation + at, T(sum));
-    return activate(activation, sum);
+    return sum;
+  }
+
+  __device__ __forceinline__ accumulator_t<T> operator()(int64_t at, accumulator_t<T> sum) const {
+    return activate(activation, before(at, sum));
   }
 };
 

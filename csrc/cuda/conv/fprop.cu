@@ -7,7 +7,6 @@
 // order in which the filter lies in memory, so B is a plain matrix with its depth contiguous. A is
 // gathered (pixel_gather.cuh): along the depth in channels last, along the pixels in N C D H W.
 // Tiling, shared memory and pipeline: implicit_gemm_simt.cuh. Grid: x = tiles, z = groups.
-#include "cuda/conv/conv_bias_act.cuh"
 #include "cuda/conv/conv_launch.h"
 #include "cuda/conv/epilogue.cuh"
 #include "cuda/conv/pixel_gather.cuh"
@@ -59,9 +58,8 @@ struct OutputPixels {
   int columns;
   int64_t column_stride;
 
-  __device__ __forceinline__ float finish(const float* to, float sum) const {
-    return p.finish(to - p.output, sum);
-  }
+  /// Where the group begins in the whole tensor.
+  __device__ __forceinline__ int64_t first() const { return data - p.output; }
   __device__ __forceinline__ int64_t row(int pixel) const {
     if (pixel >= p.input.pixels) return -1;
     if constexpr (layout == Layout::nhwc) return pixel * p.k;
@@ -87,7 +85,8 @@ __global__ void __launch_bounds__(16 * (n / 8), 1) simt_fprop(FpropParams<layout
   const OutputPixels<layout> output{p, p.output + first_k * column_stride,
                                     p.bias ? p.bias + first_k : nullptr, p.k_per_group,
                                     column_stride};
-  store_tile<Gemm>(output, tile.m, tile.n, sums);
+  if (p.finish.active()) store_fused_tile<Gemm>(output, p.finish, tile.m, tile.n, sums);
+  else store_tile<Gemm>(output, tile.m, tile.n, sums);
 }
 
 }  // namespace
