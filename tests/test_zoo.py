@@ -36,25 +36,25 @@ def image(name, *shape, **options):
 # Name, input shape; what it has that others lack.
 MODELS = [
     vision("alexnet", 2, 3, 63, 63),  # 11×11 filters, stride 4
-    vision("resnet18", 2, 3, 33, 33),
-    vision("resnext50_32x4d", 2, 3, 32, 32),  # groups
-    vision("googlenet", 2, 3, 40, 40, aux_logits=False, init_weights=False),  # ceil_mode pools
-    vision("densenet121", 2, 3, 32, 32),
+    vision("resnet18", 2, 3, 65, 65),
+    vision("resnext50_32x4d", 2, 3, 64, 64),  # groups
+    vision("googlenet", 2, 3, 64, 64, aux_logits=False, init_weights=False),  # ceil_mode pools
+    vision("densenet121", 2, 3, 64, 64),
     vision("squeezenet1_0", 2, 3, 48, 48),
-    vision("mobilenet_v2", 2, 3, 32, 32),  # depthwise
-    vision("shufflenet_v2_x0_5", 2, 3, 32, 32),
-    vision("efficientnet_b0", 2, 3, 32, 32),  # squeeze and excitation, stochastic depth
-    vision("convnext_tiny", 2, 3, 32, 32),  # 7×7 depthwise, patches
-    vision("deeplabv3_mobilenet_v3_large", 2, 3, 33, 33, num_classes=3),  # large dilation
+    vision("mobilenet_v2", 2, 3, 64, 64),  # depthwise
+    vision("shufflenet_v2_x0_5", 2, 3, 64, 64),
+    vision("efficientnet_b0", 2, 3, 64, 64),  # squeeze and excitation, stochastic depth
+    vision("convnext_tiny", 2, 3, 64, 64),  # 7×7 depthwise, patches
+    vision("deeplabv3_mobilenet_v3_large", 2, 3, 65, 65, num_classes=3),  # large dilation
     vision("r3d_18", 1, 3, 4, 16, 16),  # Conv3DSimple
-    image("tf_efficientnet_b0", 2, 3, 35, 35),  # Conv2dSame
-    image("tf_mixnet_s", 2, 3, 33, 33),  # mixed filter sizes
-    image("eca_nfnet_l0", 2, 3, 32, 32),  # ScaledStdConv2d
-    image("test_nfnet", 2, 3, 32, 32),  # ScaledStdConv2dSame
-    image("resnetv2_50x1_bit", 2, 3, 32, 32),  # StdConv2d
-    image("resnetblur18", 2, 3, 32, 32),  # BlurPool2d
-    image("regnetx_002", 2, 3, 32, 32),
-    image("repvgg_a0", 2, 3, 32, 32),
+    image("tf_efficientnet_b0", 2, 3, 67, 67),  # Conv2dSame
+    image("tf_mixnet_s", 2, 3, 65, 65),  # mixed filter sizes
+    image("eca_nfnet_l0", 2, 3, 64, 64),  # ScaledStdConv2d
+    image("test_nfnet", 2, 3, 64, 64),  # ScaledStdConv2dSame
+    image("resnetv2_50x1_bit", 2, 3, 64, 64),  # StdConv2d
+    image("resnetblur18", 2, 3, 64, 64),  # BlurPool2d
+    image("regnetx_002", 2, 3, 64, 64),
+    image("repvgg_a0", 2, 3, 64, 64),
 ]
 
 
@@ -87,8 +87,8 @@ def step(model, x, watch):
     return y.detach(), {"input": x.grad, **grads}, ran
 
 
-def distance(ours, theirs):
-    return float((ours - theirs).norm() / theirs.norm().clamp_min(1e-30))
+def distance(ours, theirs, least=0.0):
+    return float((ours - theirs).norm()) / max(float(theirs.norm()), least)
 
 
 @pytest.mark.parametrize("make, shape", MODELS)
@@ -105,8 +105,10 @@ def test_same_numbers(make, shape):
         assert not watch.seen and sum(ran.values()) > 10
         assert float(wanted.norm()) > 0 and distance(found, wanted) < OUTPUT
         assert grads.keys() == wanted_grads.keys()
+        # A bias before a batch norm has no gradient: theirs and ours are rounding, of 1e-12 or so.
+        least = 1e-4 * max(float(grad.norm()) for grad in wanted_grads.values())
         for name, grad in wanted_grads.items():
-            assert distance(grads[name], grad) < GRADIENT, name
+            assert distance(grads[name], grad, least) < GRADIENT, name
 
     mine, theirs = converted.state_dict(), model.state_dict()
     assert list(mine) == list(theirs)
