@@ -87,7 +87,8 @@ def texts(line: str) -> Iterator[str]:
     """The problem in every direction, dtype and layout that the line leaves open."""
     problem = Problem.parse(line)
     directions = POOL_DIRECTIONS if problem.is_pool else CONV_DIRECTIONS
-    if any(word in directions or word in " ".join(OPTIONS).split() for word in line.split()):
+    closing = {*CONV_DIRECTIONS, *POOL_DIRECTIONS, *" ".join(OPTIONS).split()} - {"maxpool"}
+    if closing.intersection(line.split()):  # "maxpool" only says that it is a pooling
         yield line
         return
     for direction in directions:
