@@ -93,7 +93,8 @@ def texts(line: str) -> Iterator[str]:
     directions = (
         POOL_DIRECTIONS if problem.is_pool else ("fprop",) if problem.fused else CONV_DIRECTIONS
     )
-    if any(word in directions or word in " ".join(OPTIONS).split() for word in line.split()):
+    closing = {*CONV_DIRECTIONS, *POOL_DIRECTIONS, *" ".join(OPTIONS).split()} - {"maxpool"}
+    if closing.intersection(line.split()):  # "maxpool" only says that it is a pooling
         yield line
         return
     for direction in directions:

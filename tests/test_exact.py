@@ -5,6 +5,7 @@ import dataclasses
 import cases
 import pytest
 import reference
+import support
 import torch
 from cases import Case
 
@@ -40,12 +41,14 @@ def check(case: Case) -> None:
 @pytest.mark.parametrize("case", filter(is_exact, cases.cpu_cases()), ids=str)
 def test_cpu(case):
     check(case)
+    support.saw_case(case)
 
 
 @needs_emulator
 @pytest.mark.parametrize("case", filter(is_exact, cases.emulated_cases()), ids=str)
 def test_emulator(case):
     check(case)
+    support.saw_case(case)
 
 
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])
@@ -61,6 +64,7 @@ def test_bias_grad(device, shape, layout, dtype):
         dy = dy.contiguous(memory_format=last)
     found = _ops.conv_bias_grad(Case("", device, "").operators(), dy)
     testing.assert_equal(found, reference.bias_grad(dy.double().numpy()))
+    support.saw(device, "bias_grad", "bias gradient", dtype, layout)
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("sm_80", marks=needs_emulator)])
@@ -82,3 +86,4 @@ def test_max_pool_gather(device, dtype):
     window = (problem.kernel, problem.stride, problem.padding[::2], problem.dilation, False)
     found = _ops.max_pool_gather(Case("", device, "").operators(), x, at, *window)
     testing.assert_equal(found, x.flatten(2).gather(2, at.flatten(2)).view_as(at))
+    support.saw(device, "max_pool_gather", "gather", dtype, "nchw")

@@ -2,8 +2,16 @@
 
 Where torch takes one padding per axis, these also take one per side: ``padding=((1, 2), (0, 1))``
 pads the top by 1, the bottom by 2, the left by 0, the right by 1, without a copy.
+
+NumPy and CuPy arrays are taken as well, and give arrays: all of the tensors, or none. They share
+their memory with the tensors that are computed on; nothing is copied.
+
+>>> import numpy
+>>> conv2d(numpy.ones((1, 1, 3, 3)), numpy.ones((1, 1, 3, 3)))
+array([[[[9.]]]])
 """
 
+from cnnkern.functional._arrays import accept_arrays
 from cnnkern.functional.avg_pooling import adaptive_avg_pool1d as adaptive_avg_pool1d
 from cnnkern.functional.avg_pooling import adaptive_avg_pool2d as adaptive_avg_pool2d
 from cnnkern.functional.avg_pooling import adaptive_avg_pool3d as adaptive_avg_pool3d
@@ -79,3 +87,5 @@ __all__ = [
     "weighted_avg_pool2d",
     "weighted_avg_pool3d",
 ]
+
+accept_arrays(__name__, __all__)

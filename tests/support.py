@@ -1,0 +1,17 @@
+"""What the exact tests saw pass: (device, kernel, direction, dtype, layout), for README's table."""
+
+from cases import Case
+
+from cnnkern.problems import Problem
+
+SEEN: set[tuple[str, ...]] = set()
+
+
+def saw(device: str, kernel: str, direction: str, dtype: object, layout: str) -> None:
+    SEEN.add((device, kernel, direction, str(dtype).removeprefix("torch."), layout))
+
+
+def saw_case(case: Case) -> None:
+    problem = Problem.parse(case.text)
+    layout = "nhwc" if problem.channels_last else "nchw"
+    saw(case.device, case.kernel, problem.direction, problem.dtype, layout)

@@ -1,0 +1,86 @@
+"""Writes README's support matrix from what the exact tests ran, or checks that it agrees.
+
+    python -m pytest tests/test_exact.py tests/test_support.py    notes what ran: build/support.csv
+    python tools/update_support.py            makes that the record (docs/support.csv) and the table
+    python tools/update_support.py --check    exit with 1 and a sentence if README is out of date
+
+A row of the record: device, kernel, direction, dtype, layout. The matrix lies between
+<!-- support:start --> and <!-- support:end -->.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import re
+import shutil
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+README, RECORD = ROOT / "README.md", ROOT / "docs" / "support.csv"
+SEEN = ROOT / "build" / "support.csv"
+START, END = "<!-- support:start -->", "<!-- support:end -->"
+PASSES = ("fprop", "dgrad", "wgrad", "forward", "backward", "gather", "bias gradient")
+DTYPES = ("float64", "float32", "float16", "bfloat16")
+TILE = re.compile(r"_(\d+x\d+x\d+)(_vec\d+)?$")
+
+
+def listed(values: Iterable[str], order: tuple[str, ...] = ()) -> str:
+    """Comma-separated; in the order given, what it lacks behind it."""
+    return ", ".join(sorted(values, key=lambda v: (order.index(v) if v in order else 99, v)))
+
+
+def section(rows: list[list[str]]) -> str:
+    """A line for each kernel and set of passes that ran in the same dtypes, layouts and devices."""
+    passes: dict[tuple[str, str, str], list[set[str]]] = defaultdict(
+        lambda: [set() for _ in "1234"]
+    )
+    for device, kernel, direction, dtype, layout in rows:
+        tile = TILE.search(kernel)
+        where = "CPU" if device == "cpu" else "CUDA"
+        sets = passes[where, TILE.sub("", kernel), direction]
+        tiles = {tile[1].replace("x", "×")} if tile else set()
+        for values, new in zip(sets, ({dtype}, {layout}, tiles, {device})):
+            values |= new
+    lines: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for (where, kernel, direction), (dtypes, layouts, tiles, devices) in passes.items():
+        name = f"`{kernel}`" + (f" {listed(tiles)}" if tiles else "")
+        ran = "this machine's CPU" if where == "CPU" else f"emulator: {listed(devices)}"
+        lines[where, name, listed(dtypes, DTYPES), listed(layouts), ran].add(direction)
+    table = ["| | kernel | passes | dtypes | layouts | ran on |", "|---|---|---|---|---|---|"]
+    for (where, name, dtypes, layouts, ran), directions in sorted(lines.items()):
+        table.append(
+            f"| {where} | {name} | {listed(directions, PASSES)} | {dtypes} | {layouts} | {ran} |"
+        )
+    return "\n".join(table)
+
+
+def replace_section(text: str, new: str) -> str:
+    if text.count(START) != 1 or text.count(END) != 1:
+        sys.exit(f"README.md must hold {START} and {END} once each")
+    head, _, rest = text.partition(START)
+    return f"{head}{START}\n{new}\n{END}{rest.partition(END)[2]}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="change nothing, fail if out of date")
+    arguments = parser.parse_args()
+    if not arguments.check and SEEN.exists():
+        shutil.copyfile(SEEN, RECORD)
+    with RECORD.open(newline="") as file:
+        new_text = replace_section(README.read_text(), section(list(csv.reader(file))))
+    if not arguments.check:
+        README.write_text(new_text)
+    elif new_text != README.read_text():
+        sys.exit(
+            "README.md's support matrix disagrees with docs/support.csv; "
+            "run: python tools/update_support.py"
+        )
+
+
+if __name__ == "__main__":
+    main()
