@@ -4,6 +4,9 @@ Where torch takes one padding per axis, these also take one per side: ``padding=
 pads the top by 1, the bottom by 2, the left by 0, the right by 1, without a copy.
 """
 
+from cnnkern.functional.adaptive_max_pooling import adaptive_max_pool1d as adaptive_max_pool1d
+from cnnkern.functional.adaptive_max_pooling import adaptive_max_pool2d as adaptive_max_pool2d
+from cnnkern.functional.adaptive_max_pooling import adaptive_max_pool3d as adaptive_max_pool3d
 from cnnkern.functional.avg_pooling import adaptive_avg_pool1d as adaptive_avg_pool1d
 from cnnkern.functional.avg_pooling import adaptive_avg_pool2d as adaptive_avg_pool2d
 from cnnkern.functional.avg_pooling import adaptive_avg_pool3d as adaptive_avg_pool3d
@@ -19,6 +22,8 @@ from cnnkern.functional.convolution import conv3d as conv3d
 from cnnkern.functional.convolution import conv_transpose1d as conv_transpose1d
 from cnnkern.functional.convolution import conv_transpose2d as conv_transpose2d
 from cnnkern.functional.convolution import conv_transpose3d as conv_transpose3d
+from cnnkern.functional.fractional_max_pooling import fractional_max_pool2d as fractional_max_pool2d
+from cnnkern.functional.fractional_max_pooling import fractional_max_pool3d as fractional_max_pool3d
 from cnnkern.functional.global_pooling import global_avg_pool1d as global_avg_pool1d
 from cnnkern.functional.global_pooling import global_avg_pool2d as global_avg_pool2d
 from cnnkern.functional.global_pooling import global_avg_pool3d as global_avg_pool3d
@@ -35,6 +40,9 @@ from cnnkern.functional.lp_pooling import lp_pool3d as lp_pool3d
 from cnnkern.functional.max_pooling import max_pool1d as max_pool1d
 from cnnkern.functional.max_pooling import max_pool2d as max_pool2d
 from cnnkern.functional.max_pooling import max_pool3d as max_pool3d
+from cnnkern.functional.max_unpooling import max_unpool1d as max_unpool1d
+from cnnkern.functional.max_unpooling import max_unpool2d as max_unpool2d
+from cnnkern.functional.max_unpooling import max_unpool3d as max_unpool3d
 from cnnkern.functional.weighted_pooling import weighted_avg_pool1d as weighted_avg_pool1d
 from cnnkern.functional.weighted_pooling import weighted_avg_pool2d as weighted_avg_pool2d
 from cnnkern.functional.weighted_pooling import weighted_avg_pool3d as weighted_avg_pool3d
@@ -43,6 +51,9 @@ __all__ = [
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
@@ -55,6 +66,8 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "fractional_max_pool2d",
+    "fractional_max_pool3d",
     "global_avg_pool1d",
     "global_avg_pool2d",
     "global_avg_pool3d",
@@ -70,6 +83,9 @@ __all__ = [
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
     "spatial_pyramid_pool",
     "weighted_avg_pool1d",
     "weighted_avg_pool2d",

@@ -3,6 +3,7 @@
 #include "cuda/conv/conv_launch.h"
 #include "cuda/pool/avg_pool_launch.h"
 #include "cuda/pool/pool_launch.h"
+#include "cuda/pool/window_pool_launch.h"
 #include "emulator/tensors.h"
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
@@ -62,11 +63,28 @@ void emulate_avg_pool(const AvgPoolPlan& plan, const AvgPoolProblem& p,
   launch_avg_pool(plan, p, tensors, nullptr);
 }
 
+void emulate_window_pool(const WindowPoolPlan& plan, const WindowPoolProblem& p,
+                         const WindowPoolTensors& tensors) {
+  const int64_t size = size_of(p.dtype);
+  const bool forward = p.direction == WindowPoolDirection::forward;
+  const TensorScope scope({
+      {"input", tensors.input, size, p.input_elements(), !forward},
+      {"output", tensors.output, size, p.output_elements(), forward},
+      {"indices", tensors.indices, 8, p.output_elements(), forward},
+      {"samples", tensors.samples, size, p.sample_elements(), false},
+  });
+  launch_window_pool(plan, p, tensors, nullptr);
+}
+
 }  // namespace
 
 ArchPath arch_path() {
-  return {find_device("sm_" + std::to_string(CNNKERN_ARCH / 10)), emulate_conv, emulate_bias_grad,
-          emulate_pool, emulate_avg_pool};
+  return {find_device("sm_" + std::to_string(CNNKERN_ARCH / 10)),
+          emulate_conv,
+          emulate_bias_grad,
+          emulate_pool,
+          emulate_avg_pool,
+          emulate_window_pool};
 }
 
 }  // namespace cnnkern::CNNKERN_CUDA_NAMESPACE

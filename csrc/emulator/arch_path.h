@@ -5,6 +5,7 @@
 #include "cuda/conv/conv_plan.h"
 #include "cuda/pool/avg_pool_plan.h"
 #include "cuda/pool/pool_plan.h"
+#include "cuda/pool/window_pool_plan.h"
 
 namespace cnnkern {
 
@@ -14,6 +15,8 @@ struct ArchPath {
   void (*launch_bias_grad)(const ConvProblem&, const ConvTensors&);
   void (*launch_pool)(const PoolPlan&, const PoolProblem&, const PoolTensors&);
   void (*launch_avg_pool)(const AvgPoolPlan&, const AvgPoolProblem&, const AvgPoolTensors&);
+  void (*launch_window_pool)(const WindowPoolPlan&, const WindowPoolProblem&,
+                             const WindowPoolTensors&);
 };
 
 namespace emulated_sm75 {

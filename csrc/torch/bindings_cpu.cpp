@@ -4,6 +4,7 @@
 #include "cpu/conv/conv_cpu.h"
 #include "cpu/pool/avg_pool_cpu.h"
 #include "cpu/pool/pool_cpu.h"
+#include "cpu/pool/window_pool_cpu.h"
 #include "torch/forced_kernel.h"
 #include "torch/operators.h"
 
@@ -56,6 +57,17 @@ struct CpuBackend {
       return to_string(problem) + " -> " + name + " (" + cpu::to_string(plan.isa) + ")";
     });
     cpu::run_avg_pool_cpu(plan, problem, tensors, torch_threads());
+  }
+
+  static void window_pool(const WindowPoolProblem& problem, const WindowPoolTensors& tensors,
+                          const Tensor&) {
+    const cpu::WindowPoolCpuPlan plan =
+        cpu::plan_window_pool_cpu(problem, cpu::current_isa(), forced_window_pool_kernel());
+    const std::string name = "cpu.window_pool." + plan.kernel;
+    trace::launched(name, [&] {
+      return to_string(problem) + " -> " + name + " (" + cpu::to_string(plan.isa) + ")";
+    });
+    cpu::run_window_pool_cpu(plan, problem, tensors, torch_threads());
   }
 };
 

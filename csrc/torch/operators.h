@@ -5,12 +5,14 @@
 //   void bias_grad(const ConvProblem&, const void* grad_output, void* grad_bias, const Tensor&
 //   like); void pool(const PoolProblem&, const PoolTensors&, const Tensor& like);
 //   void avg_pool(const AvgPoolProblem&, const AvgPoolTensors&, const Tensor& like);
+//   void window_pool(const WindowPoolProblem&, const WindowPoolTensors&, const Tensor& like);
 #pragma once
 
 #include "torch/avg_pool_operators.h"
 #include "torch/conv_bias_act_operators.h"
 #include "torch/conv_operators.h"
 #include "torch/max_pool_operators.h"
+#include "torch/window_pool_operators.h"
 
 namespace cnnkern {
 
@@ -20,6 +22,7 @@ void register_operators(torch::stable::detail::StableLibrary& m) {
   register_conv_bias_act_operators<Backend>(m);
   register_max_pool_operators<Backend>(m);
   register_avg_pool_operators<Backend>(m);
+  register_window_pool_operators<Backend>(m);
 }
 
 }  // namespace cnnkern
