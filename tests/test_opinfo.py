@@ -9,6 +9,7 @@ import functools
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -66,8 +67,18 @@ def ours(name: str) -> Callable:
     return functools.partial(wrapper_set_seed, function) if "fractional" in name else function
 
 
+@dataclass(frozen=True)
+class Constant:
+    """An argument that nothing is differentiated by; ``call`` gives it the input's dtype."""
+
+    value: Tensor
+
+
 def samples(name: str, dtype: torch.dtype) -> Iterator[SampleInput]:
-    return OPS[name].sample_inputs("cpu", dtype)
+    for sample in OPS[name].sample_inputs("cpu", dtype):
+        if isinstance(random := sample.kwargs.get("_random_samples"), Tensor):
+            sample.kwargs["_random_samples"] = Constant(random.detach())
+        yield sample
 
 
 def rounded(value):
@@ -118,7 +129,11 @@ def cases(*wanted: torch.dtype) -> list:
 
 
 def call(function: Callable, sample: SampleInput):
-    return function(sample.input, *sample.args, **sample.kwargs)
+    kwargs = {
+        key: value.value.to(sample.input.dtype) if isinstance(value, Constant) else value
+        for key, value in sample.kwargs.items()
+    }
+    return function(sample.input, *sample.args, **kwargs)
 
 
 def with_tensors(function: Callable, sample: SampleInput, *leaves: Tensor) -> Tensor:
@@ -207,8 +222,8 @@ def test_samples_in_the_emulator(name, dtype):
             compare(evaluate(ours(name), sample, dtype), baseline, exact)
 
 
-# max_unpool's own samples name positions twice, where torch's derivative, too, is not the function's;
-# those of the variant "grad" do not.
+# max_unpool's own samples name positions twice, where torch's derivative, too, is not the
+# function's; those of the variant "grad" do not.
 @pytest.mark.parametrize(
     "name, dtype",
     [

@@ -66,8 +66,8 @@ def check_floating(op: str, input: Any) -> None:
     if input.dtype not in FLOATS:
         name = _TORCHS_NAMES.get(input.dtype, str(input.dtype)[6:])
         raise NotImplementedError(
-            f"{op}: \"{op}\" not implemented for '{name}': float32, float64, float16 or bfloat16 is "
-            "expected; convert it with .to()"
+            f"{op}: \"{op}\" not implemented for '{name}': float32, float64, float16 or bfloat16 "
+            "is expected; convert it with .to()"
         )
 
 

@@ -54,7 +54,9 @@ def _fractional(
     if output_size is None and output_ratio is None:
         raise ValueError(f"{op} requires specifying either an output_size or an output_ratio")
     if output_size is None:
-        ratios = output_ratio if isinstance(output_ratio, Sequence) else [output_ratio] * dims
+        ratios: Any = output_ratio
+        if not isinstance(ratios, Sequence):
+            ratios = [ratios] * dims
         if len(ratios) != dims:
             raise ValueError(
                 f"{op} requires output_ratio to either be a single number or a tuple of {dims}, "
@@ -94,8 +96,8 @@ def fractional_max_pool2d(
         output_size: P and Q, or one number for both; P + kernel_size − 1 ≤ H.
         output_ratio: instead, P / H and Q / W; one of both is needed.
         return_indices: also returns the int64 positions of the maxima in their plane.
-        _random_samples: (N, C, 2), the u of axes W and H, from [0, 1), of the input's dtype; without
-            it torch.rand draws one, so that a seed gives what it gives in torch.
+        _random_samples: (N, C, 2), the u of axes W and H, from [0, 1), of the input's dtype;
+            without it torch.rand draws one, so that a seed gives what it gives in torch.
 
     Returns:
         (N, C, P, Q), in channels_last if the input is. NaN wins; of equal values the first does.

@@ -116,9 +116,7 @@ def max_unpool1d(
     >>> max_unpool1d(torch.tensor([[5.0, 4.0]]), torch.tensor([[1, 2]]), 2)
     tensor([[0., 5., 4., 0.]])
     """
-    return _max_unpool(
-        "max_unpool1d", 1, input, indices, kernel_size, stride, padding, output_size
-    )
+    return _max_unpool("max_unpool1d", 1, input, indices, kernel_size, stride, padding, output_size)
 
 
 def max_unpool2d(
@@ -145,9 +143,7 @@ def max_unpool2d(
     tensor([[[0., 3.],
              [0., 0.]]])
     """
-    return _max_unpool(
-        "max_unpool2d", 2, input, indices, kernel_size, stride, padding, output_size
-    )
+    return _max_unpool("max_unpool2d", 2, input, indices, kernel_size, stride, padding, output_size)
 
 
 def max_unpool3d(
@@ -159,6 +155,4 @@ def max_unpool3d(
     input and indices (N, C, Z, P, Q) or (C, Z, P, Q); returns (N, C, D, H, W); see
     :func:`max_unpool2d`.
     """
-    return _max_unpool(
-        "max_unpool3d", 3, input, indices, kernel_size, stride, padding, output_size
-    )
+    return _max_unpool("max_unpool3d", 3, input, indices, kernel_size, stride, padding, output_size)

@@ -10,6 +10,13 @@ from torch import Tensor
 from cnnkern import functional
 
 
+def _fractional(layer: Any, pool: Any, input: Tensor) -> Any:
+    return pool(
+        input, layer.kernel_size, layer.output_size, layer.output_ratio, layer.return_indices,
+        layer._random_samples,
+    )  # fmt: skip
+
+
 class AdaptiveMaxPool1d(torch.nn.AdaptiveMaxPool1d):
     """:class:`torch.nn.AdaptiveMaxPool1d` on cnnkern's kernels: (N, C, W) to (N, C, Q)."""
 
@@ -35,20 +42,14 @@ class FractionalMaxPool2d(torch.nn.FractionalMaxPool2d):
     """:class:`torch.nn.FractionalMaxPool2d` on cnnkern's kernels: (N, C, H, W) to (N, C, P, Q)."""
 
     def forward(self, input: Tensor) -> Any:
-        return functional.fractional_max_pool2d(
-            input, self.kernel_size, self.output_size, self.output_ratio, self.return_indices,
-            self._random_samples,
-        )  # fmt: skip
+        return _fractional(self, functional.fractional_max_pool2d, input)
 
 
 class FractionalMaxPool3d(torch.nn.FractionalMaxPool3d):
-    """:class:`torch.nn.FractionalMaxPool3d` on cnnkern's kernels: N, C, D, H, W to N, C, Z, P, Q."""
+    """:class:`torch.nn.FractionalMaxPool3d` on cnnkern's kernels: N,C,D,H,W to N,C,Z,P,Q."""
 
     def forward(self, input: Tensor) -> Any:
-        return functional.fractional_max_pool3d(
-            input, self.kernel_size, self.output_size, self.output_ratio, self.return_indices,
-            self._random_samples,
-        )  # fmt: skip
+        return _fractional(self, functional.fractional_max_pool3d, input)
 
 
 class MaxUnpool1d(torch.nn.MaxUnpool1d):
