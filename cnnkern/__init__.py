@@ -18,6 +18,9 @@ from cnnkern.convert import revert as revert
 from cnnkern.nn import AdaptiveAvgPool1d as AdaptiveAvgPool1d
 from cnnkern.nn import AdaptiveAvgPool2d as AdaptiveAvgPool2d
 from cnnkern.nn import AdaptiveAvgPool3d as AdaptiveAvgPool3d
+from cnnkern.nn import AdaptiveMaxPool1d as AdaptiveMaxPool1d
+from cnnkern.nn import AdaptiveMaxPool2d as AdaptiveMaxPool2d
+from cnnkern.nn import AdaptiveMaxPool3d as AdaptiveMaxPool3d
 from cnnkern.nn import AvgPool1d as AvgPool1d
 from cnnkern.nn import AvgPool2d as AvgPool2d
 from cnnkern.nn import AvgPool3d as AvgPool3d
@@ -32,6 +35,8 @@ from cnnkern.nn import ConvTranspose1d as ConvTranspose1d
 from cnnkern.nn import ConvTranspose2d as ConvTranspose2d
 from cnnkern.nn import ConvTranspose3d as ConvTranspose3d
 from cnnkern.nn import Fold as Fold
+from cnnkern.nn import FractionalMaxPool2d as FractionalMaxPool2d
+from cnnkern.nn import FractionalMaxPool3d as FractionalMaxPool3d
 from cnnkern.nn import GlobalAvgPool1d as GlobalAvgPool1d
 from cnnkern.nn import GlobalAvgPool2d as GlobalAvgPool2d
 from cnnkern.nn import GlobalAvgPool3d as GlobalAvgPool3d
@@ -53,6 +58,9 @@ from cnnkern.nn import LPPool3d as LPPool3d
 from cnnkern.nn import MaxPool1d as MaxPool1d
 from cnnkern.nn import MaxPool2d as MaxPool2d
 from cnnkern.nn import MaxPool3d as MaxPool3d
+from cnnkern.nn import MaxUnpool1d as MaxUnpool1d
+from cnnkern.nn import MaxUnpool2d as MaxUnpool2d
+from cnnkern.nn import MaxUnpool3d as MaxUnpool3d
 from cnnkern.nn import SpatialPyramidPool as SpatialPyramidPool
 from cnnkern.nn import Unfold as Unfold
 from cnnkern.nn import WeightedAvgPool1d as WeightedAvgPool1d

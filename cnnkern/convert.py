@@ -18,6 +18,7 @@ from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
 from cnnkern import functional, nn
+from cnnkern.functional.max_unpooling import unpool_to
 
 Model = TypeVar("Model", bound=torch.nn.Module)
 
@@ -56,6 +57,57 @@ def _with_indices(pool: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _returning_indices(pool: Callable[..., Any]) -> Callable[..., Any]:
+    """As torch's functions and bindings that return indices always are called."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return pool(*args, **{**kwargs, "return_indices": True})
+
+    return call
+
+
+def _fractional(pool: Callable[..., Any]) -> Callable[..., Any]:
+    """Of the binding, all of whose arguments are needed."""
+
+    def call(input: torch.Tensor, kernel_size: Any, output_size: Any, random_samples: Any) -> Any:
+        return pool(input, kernel_size, output_size, None, True, random_samples)
+
+    return call
+
+
+def _unpool(dims: int) -> Callable[..., Any]:
+    """Of the binding, which is told the output's size; stride and padding say nothing more."""
+
+    def call(
+        input: torch.Tensor, indices: torch.Tensor, output_size: Any, stride: Any = None,
+        padding: Any = None,
+    ) -> torch.Tensor:  # fmt: skip
+        return unpool_to(f"max_unpool{dims}d", dims, input, indices, output_size)
+
+    return call
+
+
+def _window_pools(dims: int) -> dict[Any, Callable[..., Any]]:
+    """Adaptive and fractional max pooling and unpooling."""
+    ours, torchs, bindings = functional, torch.nn.functional, torch._C._nn
+    adaptive, unpool = f"adaptive_max_pool{dims}d", f"max_unpool{dims}d"
+    always = _returning_indices(getattr(ours, adaptive))
+    table: dict[Any, Callable[..., Any]] = {
+        getattr(torchs, adaptive): getattr(ours, adaptive),
+        getattr(torchs, f"{adaptive}_with_indices"): always,
+        getattr(torch if dims == 1 else bindings, adaptive): always,
+        getattr(torchs, unpool): getattr(ours, unpool),
+    }
+    if dims > 1:
+        name = f"fractional_max_pool{dims}d"
+        pool = getattr(ours, name)
+        table[getattr(torchs, name)] = pool
+        table[getattr(torchs, f"{name}_with_indices")] = _returning_indices(pool)
+        table[getattr(bindings, name)] = _fractional(pool)
+        table[getattr(bindings, unpool)] = _unpool(dims)
+    return table
+
+
 def _replacements() -> dict[Any, Callable[..., Any]]:
     """torch's functions, under each of their names, and what serves them."""
     table: dict[Any, Callable[..., Any]] = {torch.convolution: _convolution}
@@ -67,6 +119,7 @@ def _replacements() -> dict[Any, Callable[..., Any]]:
             for module in (torch, torch._C._nn, torch.nn.functional):
                 if found := getattr(module, name, None):
                     table[found] = getattr(functional, name)
+        table |= _window_pools(dims)
         pool = _with_indices(getattr(functional, f"max_pool{dims}d"))
         for module in (torch, torch._C._nn, torch.nn.functional):
             if found := getattr(module, f"max_pool{dims}d_with_indices", None):
@@ -84,7 +137,8 @@ class enabled(TorchFunctionMode):
     """Inside, torch's convolutions, poolings, unfold and fold run on cnnkern's kernels.
 
     Serves ``conv1d/2d/3d``, ``conv_transpose1d/2d/3d``, ``max_pool1d/2d/3d``,
-    ``max_pool1d/2d/3d_with_indices``, ``avg_pool1d/2d/3d``, ``adaptive_avg_pool1d/2d/3d`` and
+    ``max_pool1d/2d/3d_with_indices``, ``avg_pool1d/2d/3d``, ``adaptive_avg_pool1d/2d/3d``,
+    ``adaptive_max_pool1d/2d/3d``, ``fractional_max_pool2d/3d``, ``max_unpool1d/2d/3d`` and
     ``lp_pool1d/2d/3d`` of ``torch`` and ``torch.nn.functional``, ``torch.convolution``, and
     ``unfold`` and ``fold`` of ``torch.nn.functional``. Everything else is untouched. There is no
     silent way back to torch: what cnnkern does not take (bool tensors in a convolution, say, as in

@@ -48,8 +48,9 @@ class Problem:
     """One parsed problem. Tuples hold one entry for each spatial dimension, outermost first.
 
     ``padding`` holds two: begin and end of each axis. ``direction`` is fprop, dgrad or wgrad for a
-    convolution, forward or backward for a pooling. ``operation`` is the name under which the
-    kernel table has it: conv, max_pool or avg_pool; an adaptive pooling's ``kernel`` is its output.
+    convolution, forward or backward for a pooling, or unpool. ``operation`` is the name under which
+    the kernel table has it: conv, max_pool, avg_pool or window_pool (adaptive and fractional max
+    pooling and unpooling); an adaptive pooling's ``kernel`` is its output.
 
     >>> problem = Problem.parse("conv1 n16c3h32w32k10r5s5p2")
     >>> problem.weight_shape, problem.output_shape
@@ -76,6 +77,7 @@ class Problem:
     dilation: tuple[int, ...]
     ceil_mode: bool
     adaptive: bool
+    fractional: bool
     count_include_pad: bool
     divisor: int | None
     activation: str | None
@@ -109,6 +111,7 @@ class Problem:
             dilation=row["dilation"],
             ceil_mode=pool and row["ceil_mode"],
             adaptive=row.get("adaptive", False),
+            fractional=row.get("fractional", False),
             count_include_pad=row.get("count_include_pad", True),
             divisor=row.get("divisor") or None,
             activation=None if pool or row["activation"] == "none" else row["activation"],
@@ -155,11 +158,14 @@ def run(problem: Problem, ops: Any, *tensors: Tensor) -> Tensor | tuple[Tensor, 
 
     ``tensors`` by direction: fprop (input, weight), dgrad (grad_output, weight), wgrad
     (grad_output, input), each of the first two optionally with a bias, and fprop with the residual
-    that the problem has after it; forward (input), backward (grad_output, indices).
+    that the problem has after it; forward (input), backward (grad_output, indices), unpool (input,
+    indices), the first two with the samples (N, C, one for each axis) of a fractional pooling.
     """
     window = (problem.stride, problem.padding, problem.dilation)
     if problem.operation == "avg_pool":
         return _run_avg_pool(problem, ops, *tensors)
+    if problem.operation == "window_pool":
+        return _run_window_pool(problem, ops, *tensors)
     if problem.is_pool:
         pool = (problem.kernel, problem.stride, problem.padding[::2], problem.dilation)
         if problem.direction == "forward":
@@ -192,6 +198,18 @@ def _run_avg_pool(problem: Problem, ops: Any, tensor: Tensor) -> Tensor:
     return _ops.avg_pool_backward(ops, tensor, problem.input, *window)
 
 
+def _run_window_pool(
+    problem: Problem, ops: Any, first: Tensor, *rest: Tensor
+) -> Tensor | tuple[Tensor, Tensor]:
+    if problem.direction == "unpool":
+        return _ops.max_unpool_forward(ops, first, *rest, problem.input)
+    *indices, samples = rest if problem.fractional else (*rest, None)
+    kernel = problem.kernel if problem.fractional else ()
+    if problem.direction == "forward":
+        return _ops.window_max_pool_forward(ops, first, samples, kernel, problem.output)
+    return _ops.window_max_pool_backward(ops, first, *indices, samples, problem.input, kernel)
+
+
 # --------------------------------------------------------------------------------------------------
 # From a layer to its problem string
 
@@ -218,7 +236,7 @@ def of_layer(layer: torch.nn.Module, input: Tensor, direction: str = "fprop") ->
 
     Args:
         layer: Conv1d/2d/3d, ConvBlock1d/2d/3d (without a residual), ConvTranspose1d/2d/3d,
-            MaxPool1d/2d/3d, AvgPool1d/2d/3d or AdaptiveAvgPool1d/2d/3d.
+            MaxPool1d/2d/3d, AvgPool1d/2d/3d, AdaptiveAvgPool1d/2d/3d or AdaptiveMaxPool1d/2d/3d.
         input: batched or not; only shape, dtype and memory format matter.
         direction: ``fprop``, ``dgrad`` or ``wgrad`` of the layer's own forward (a pooling has no
             wgrad). A transposed layer's forward is its convolution's dgrad.
@@ -227,7 +245,7 @@ def of_layer(layer: torch.nn.Module, input: Tensor, direction: str = "fprop") ->
     'n1c3h32w32k10r5s5p2'
     """
     module: Any = layer
-    kinds = ("Conv", "ConvTranspose", "MaxPool", "AvgPool", "AdaptiveAvgPool")
+    kinds = ("Conv", "ConvTranspose", "MaxPool", "AvgPool", "AdaptiveAvgPool", "AdaptiveMaxPool")
     names = (c.__name__ for c in type(layer).__mro__ if c.__module__.startswith("torch.nn"))
     kind = next((name for name in names if name.rstrip("123d") in kinds), None)
     if kind is None:
@@ -251,7 +269,7 @@ def of_layer(layer: torch.nn.Module, input: Tensor, direction: str = "fprop") ->
         options += " nhwc"
     if direction == "wgrad" and "Pool" in kind:
         raise ValueError("a pooling has no weights and so no wgrad")
-    if "AvgPool" in kind:
+    if "AvgPool" in kind or "Adaptive" in kind:
         return _of_avg_pool(module, x, dims, options, "" if direction == "fprop" else "_backward")
     stride, dilation = _tuple(module.stride, dims), _tuple(module.dilation, dims)
     kernel = _tuple(module.kernel_size, dims)
@@ -302,7 +320,8 @@ def _of_avg_pool(layer: Any, x: Tensor, dims: int, options: str, direction: str)
         sizes = layer.output_size if isinstance(layer.output_size, tuple) else [layer.output_size]
         output = [i if o is None else o for i, o in zip(x.shape[2:], [*sizes] * dims)]
         text = _sizes(tuple(x.shape), tuple(output), None)
-        return _canonical(f"{text}{options} adaptive_avgpool{direction}")
+        word = "maxpool" if hasattr(layer, "return_indices") else "avgpool"
+        return _canonical(f"{text}{options} adaptive_{word}{direction}")
     kernel, stride, padding = (
         _tuple(value, dims) for value in (layer.kernel_size, layer.stride, layer.padding)
     )

@@ -79,7 +79,7 @@ def force_kernel(operation: str, name: str) -> Iterator[None]:
     """Every call inside runs on the named kernel, or raises with the kernel's reason.
 
     Args:
-        operation: ``"conv"``, ``"max_pool"`` or ``"avg_pool"``.
+        operation: ``"conv"``, ``"max_pool"``, ``"avg_pool"`` or ``"window_pool"``.
         name: as the kernel table and ``explain`` show it.
     """
     for module in _modules():

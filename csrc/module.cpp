@@ -10,11 +10,13 @@
 #include "cpu/conv/conv_cpu.h"
 #include "cpu/pool/avg_pool_cpu.h"
 #include "cpu/pool/pool_cpu.h"
+#include "cpu/pool/window_pool_cpu.h"
 #include "torch/forced_kernel.h"
 
 #include "cuda/conv/conv_plan.h"
 #include "cuda/pool/avg_pool_plan.h"
 #include "cuda/pool/pool_plan.h"
+#include "cuda/pool/window_pool_plan.h"
 
 namespace py = pybind11;
 
@@ -29,13 +31,34 @@ py::tuple spatial(const Extent3& extent, int spatial_dims) {
   return result;
 }
 
+void describe_window_pool(const WindowPoolProblem& p, py::dict& result) {
+  const int dims = p.spatial_dims;
+  const py::tuple one = spatial(Extent3{}, dims), zero = spatial(Extent3{0, 0, 0}, dims);
+  result["text"] = to_string(p);
+  result["n"] = p.n, result["c"] = p.c;
+  result["input"] = spatial(p.input, dims), result["output"] = spatial(p.output, dims);
+  result["kernel"] = spatial(p.fractional ? p.window : p.output, dims);
+  result["stride"] = one, result["dilation"] = one, result["padding"] = zero;
+  result["ceil_mode"] = false;
+  result["adaptive"] = !p.fractional, result["fractional"] = p.fractional;
+  result["dtype"] = to_string(p.dtype), result["layout"] = to_string(p.layout);
+  result["direction"] = to_string(p.direction);
+}
+
 py::dict parse(const std::string& text) {
   const NamedProblem named = parse_problem(text);
   py::dict result;
   result["name"] = named.name;
   result["multiplicity"] = named.multiplicity;
-  result["is_pool"] = named.is_pool || named.is_avg_pool;
-  result["operation"] = named.is_avg_pool ? "avg_pool" : named.is_pool ? "max_pool" : "conv";
+  result["is_pool"] = named.is_pool || named.is_avg_pool || named.is_window_pool;
+  result["operation"] = named.is_window_pool ? "window_pool"
+                        : named.is_avg_pool  ? "avg_pool"
+                        : named.is_pool      ? "max_pool"
+                                             : "conv";
+  if (named.is_window_pool) {
+    describe_window_pool(named.window_pool, result);
+    return result;
+  }
   if (named.is_avg_pool) {
     const AvgPoolProblem& p = named.avg_pool;
     const int dims = p.spatial_dims;
@@ -116,6 +139,8 @@ py::dict plan(const std::string& text, const std::string& device, const std::str
   const NamedProblem named = parse_problem(text);
   if (device == "cpu") {
     const cpu::Isa isa = cpu::current_isa();
+    if (named.is_window_pool)
+      return cpu_plan(cpu::plan_window_pool_cpu(named.window_pool, isa, forced, true));
     if (named.is_avg_pool)
       return cpu_plan(cpu::plan_avg_pool_cpu(named.avg_pool, isa, forced, true));
     return named.is_pool ? cpu_plan(cpu::plan_pool_cpu(named.pool, isa, forced, true))
@@ -127,10 +152,11 @@ py::dict plan(const std::string& text, const std::string& device, const std::str
     for (const DeviceCaps& each : known_devices) known += std::string(", ") + each.name;
     throw std::invalid_argument("device '" + device + "' is not known; use one of " + known);
   }
-  if (named.is_pool || named.is_avg_pool) {
-    py::dict result = named.is_pool
-                          ? cuda_plan(plan_pool(named.pool, *caps, forced), *caps)
-                          : cuda_plan(plan_avg_pool(named.avg_pool, *caps, forced), *caps);
+  if (named.is_pool || named.is_avg_pool || named.is_window_pool) {
+    py::dict result = named.is_pool ? cuda_plan(plan_pool(named.pool, *caps, forced), *caps)
+                      : named.is_avg_pool
+                          ? cuda_plan(plan_avg_pool(named.avg_pool, *caps, forced), *caps)
+                          : cuda_plan(plan_window_pool(named.window_pool, *caps, forced), *caps);
     result["shared_bytes"] = 0;
     return result;
   }
@@ -171,6 +197,7 @@ py::list kernels() {
   append_cpu_kernels(result, "conv", cpu::conv_cpu_kernel_table());
   append_cpu_kernels(result, "max_pool", cpu::pool_cpu_kernel_table());
   append_cpu_kernels(result, "avg_pool", cpu::avg_pool_cpu_kernel_table());
+  append_cpu_kernels(result, "window_pool", cpu::window_pool_cpu_kernel_table());
   for (const ConvKernelInfo& kernel : conv_kernel_table()) {
     py::dict row;
     row["backend"] = "cuda", row["operation"] = "conv", row["name"] = kernel.name;
@@ -183,6 +210,7 @@ py::list kernels() {
   }
   append_pool_kernels(result, "max_pool", pool_kernel_table());
   append_pool_kernels(result, "avg_pool", avg_pool_kernel_table());
+  append_pool_kernels(result, "window_pool", window_pool_kernel_table());
   return result;
 }
 
@@ -216,9 +244,10 @@ void force_kernel(const std::string& operation, const std::string& name) {
   if (operation == "conv") forced_conv_kernel() = name;
   else if (operation == "max_pool") forced_pool_kernel() = name;
   else if (operation == "avg_pool") forced_avg_pool_kernel() = name;
+  else if (operation == "window_pool") forced_window_pool_kernel() = name;
   else
     throw std::invalid_argument("operation '" + operation +
-                                "' is not known; use conv, max_pool or avg_pool");
+                                "' is not known; use conv, max_pool, avg_pool or window_pool");
 }
 
 }  // namespace

@@ -64,4 +64,18 @@ CNNKERN_DEFINE_OPS(CNNKERN_OP_NAMESPACE) {
   m.def(
       "fold(Tensor input, SymInt[] output_size, SymInt[] kernel_size, SymInt[] stride, "
       "SymInt[] padding, SymInt[] dilation) -> Tensor");
+  // Max pooling whose windows are adaptive, or with samples (N, C, one per axis) fractional; only
+  // those have a kernel_size. gather is the backward's derivative.
+  m.def(
+      "window_max_pool_forward(Tensor input, Tensor? samples, SymInt[] kernel_size, "
+      "SymInt[] output_size) -> (Tensor, Tensor)");
+  m.def(
+      "window_max_pool_backward(Tensor grad_output, Tensor indices, Tensor? samples, "
+      "SymInt[] input_size, SymInt[] kernel_size) -> Tensor");
+  m.def(
+      "window_max_pool_gather(Tensor input, Tensor indices, Tensor? samples, "
+      "SymInt[] kernel_size) -> Tensor");
+  // Each is the other's derivative, as long as no two indices of a plane are equal.
+  m.def("max_unpool_forward(Tensor input, Tensor indices, SymInt[] output_size) -> Tensor");
+  m.def("max_unpool_backward(Tensor grad_output, Tensor indices) -> Tensor");
 }

@@ -26,6 +26,12 @@ POOL_DIRECTIONS = ("maxpool", "maxpool_backward")
 AVG_DIRECTIONS = ("avgpool", "avgpool_backward", "adaptive_avgpool", "adaptive_avgpool_backward")
 
 
+WINDOW_DIRECTIONS = (
+    "adaptive_maxpool", "adaptive_maxpool_backward", "fractional_maxpool",
+    "fractional_maxpool_backward", "max_unpool",
+)  # fmt: skip
+
+
 def has_emulator() -> str:
     """Empty, or why the emulator is missing."""
     try:
@@ -87,8 +93,8 @@ def lines() -> list[str]:
 def texts(line: str) -> Iterator[str]:
     """The problem in every direction, dtype and layout that the line leaves open."""
     problem = Problem.parse(line)
-    if problem.operation == "avg_pool":
-        yield from _avg_pool_texts(line, problem)
+    if problem.operation in ("avg_pool", "window_pool"):
+        yield from _pool_texts(line, problem)
         return
     directions = (
         POOL_DIRECTIONS if problem.is_pool else ("fprop",) if problem.fused else CONV_DIRECTIONS
@@ -103,10 +109,11 @@ def texts(line: str) -> Iterator[str]:
                 yield f"{line} {option} {direction}"
 
 
-def _avg_pool_texts(line: str, problem: Problem) -> Iterator[str]:
-    """The word that makes it an average pooling is in the line itself: both directions of it."""
-    word = next(word for word in line.split() if word in AVG_DIRECTIONS)
-    for direction in (word, f"{word}_backward"):
+def _pool_texts(line: str, problem: Problem) -> Iterator[str]:
+    """The word that says which pooling it is is in the line itself: all directions of it."""
+    words = AVG_DIRECTIONS + WINDOW_DIRECTIONS
+    word = next(word for word in line.split() if word in words)
+    for direction in (found for found in (word, f"{word}_backward") if found in words):
         for option in OPTIONS:
             if len(problem.kernel) > 1 or "nhwc" not in option:
                 yield f"{line} {option}".replace(f" {word}", f" {direction}")
@@ -156,6 +163,10 @@ def operands(problem: Problem, make=integers) -> list[torch.Tensor]:
     if problem.operation == "avg_pool":
         counts = torch.from_numpy(reference.avg_pool_divisors(problem))
         return [x if problem.direction == "forward" else dy * counts]  # so quotients are integers
+    if problem.operation == "window_pool":
+        samples = [window_samples(problem)] if problem.fractional else []
+        at = [] if problem.direction == "forward" else [pool_indices(problem)]
+        return [dy if at else x, *at, *samples]
     if problem.is_pool:
         return [x] if problem.direction == "forward" else [dy, pool_indices(problem)]
     bias = {"fprop": [problem.k], "dgrad": [problem.c]}.get(problem.direction)
@@ -166,7 +177,20 @@ def operands(problem: Problem, make=integers) -> list[torch.Tensor]:
 
 def pool_indices(problem: Problem) -> torch.Tensor:
     x = integers(problem.input_shape, "x").numpy()
+    if problem.direction == "unpool":  # any; some positions are named twice
+        generator = torch.Generator().manual_seed(3)
+        return torch.randint(math.prod(problem.input), problem.output_shape, generator=generator)
+    if problem.operation == "window_pool":
+        samples = window_samples(problem).numpy()
+        return torch.from_numpy(reference.window_max_pool(problem, x, samples)[1])
     return torch.from_numpy(reference.max_pool(problem, x)[1])
+
+
+def window_samples(problem: Problem) -> torch.Tensor:
+    """Eighths from [0, 1), which every dtype has."""
+    generator = torch.Generator().manual_seed(2)
+    shape = (problem.n, problem.c, len(problem.input))
+    return torch.randint(8, shape, generator=generator).double() / 8
 
 
 def prepared(problem: Problem, values: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -180,6 +204,10 @@ def expected(problem: Problem, values: list[torch.Tensor]) -> np.ndarray:
     first, *others = [value.numpy() for value in values]
     if problem.operation == "avg_pool":
         return getattr(reference, f"avg_pool_{problem.direction}")(problem, first)
+    if problem.direction == "unpool":
+        return reference.max_unpool(problem, first, others[0])
+    if problem.operation == "window_pool" and problem.direction == "forward":
+        return reference.window_max_pool(problem, first, window_samples(problem).numpy())[0]
     if problem.is_pool:
         if problem.direction == "forward":
             return reference.max_pool(problem, first)[0]

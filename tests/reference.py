@@ -113,6 +113,40 @@ def max_pool_backward(problem: Problem, dy: np.ndarray, at: np.ndarray) -> np.nd
     return dx[..., :size].reshape(problem.input_shape)
 
 
+def _window(problem: Problem, axis: int, o: int, u: float) -> range:
+    """The taps of window o of one axis; u is the plane's sample, of fractional windows only."""
+    size, windows, taps = problem.input[axis], problem.output[axis], problem.kernel[axis]
+    if not problem.fractional:
+        return range(o * size // windows, -(-(o + 1) * size // windows))
+    if o == windows - 1:
+        return range(size - taps, size)
+    alpha = (size - taps) / (windows - 1)
+    begin = math.floor((o + u) * alpha) - math.floor(u * alpha)
+    return range(begin, begin + taps)
+
+
+def window_max_pool(
+    problem: Problem, x: np.ndarray, samples: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Maxima and flat positions over adaptive or fractional windows; of equal values the first."""
+    y = np.empty(problem.output_shape)
+    at = np.empty(problem.output_shape, dtype=np.int64)
+    for n, c, *cell in itertools.product(*map(range, problem.output_shape)):
+        axes = [_window(problem, a, o, samples[n, c, a]) for a, o in enumerate(cell)]
+        best = max(itertools.product(*axes), key=lambda place: x[(n, c, *place)])
+        y[(n, c, *cell)] = x[(n, c, *best)]
+        at[(n, c, *cell)] = np.ravel_multi_index(best, problem.input)
+    return y, at
+
+
+def max_unpool(problem: Problem, values: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Each value where its index says, the last of several; zeros between."""
+    x = np.zeros((problem.n, problem.c, math.prod(problem.input)))
+    for n, c, *cell in itertools.product(*map(range, problem.output_shape)):
+        x[n, c, at[(n, c, *cell)]] = values[(n, c, *cell)]
+    return x.reshape(problem.input_shape)
+
+
 def _avg_pool_matrix(problem: Problem, axis: int) -> tuple[np.ndarray, np.ndarray]:
     """Of one axis: which positions each window sums (windows × positions), and what it counts."""
     size, windows = problem.input[axis], problem.output[axis]

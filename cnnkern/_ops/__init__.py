@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from cnnkern import _C as _C  # loading it defines the operators
 from cnnkern import _library
-from cnnkern._ops import avg_pooling, convolution, max_pooling
+from cnnkern._ops import avg_pooling, convolution, max_pooling, window_pooling
 from cnnkern._ops import unfold as _unfold
 from cnnkern._ops.avg_pooling import adaptive_avg_pool_backward as adaptive_avg_pool_backward
 from cnnkern._ops.avg_pooling import adaptive_avg_pool_forward as adaptive_avg_pool_forward
@@ -36,6 +36,11 @@ from cnnkern._ops.max_pooling import max_pool_gather as max_pool_gather
 from cnnkern._ops.max_pooling import max_pool_values as max_pool_values
 from cnnkern._ops.unfold import fold as fold
 from cnnkern._ops.unfold import unfold as unfold
+from cnnkern._ops.window_pooling import max_unpool_backward as max_unpool_backward
+from cnnkern._ops.window_pooling import max_unpool_forward as max_unpool_forward
+from cnnkern._ops.window_pooling import window_max_pool_backward as window_max_pool_backward
+from cnnkern._ops.window_pooling import window_max_pool_forward as window_max_pool_forward
+from cnnkern._ops.window_pooling import window_max_pool_gather as window_max_pool_gather
 
 RULES = (
     *convolution.RULES,
@@ -43,6 +48,7 @@ RULES = (
     *max_pooling.RULES,
     *avg_pooling.RULES,
     *_unfold.RULES,
+    *window_pooling.RULES,
 )
 _library.register("cnnkern", RULES, cuda=_C.cuda_built)
 

@@ -12,6 +12,9 @@ array([[[[9.]]]])
 """
 
 from cnnkern.functional._arrays import accept_arrays
+from cnnkern.functional.adaptive_max_pooling import adaptive_max_pool1d as adaptive_max_pool1d
+from cnnkern.functional.adaptive_max_pooling import adaptive_max_pool2d as adaptive_max_pool2d
+from cnnkern.functional.adaptive_max_pooling import adaptive_max_pool3d as adaptive_max_pool3d
 from cnnkern.functional.avg_pooling import adaptive_avg_pool1d as adaptive_avg_pool1d
 from cnnkern.functional.avg_pooling import adaptive_avg_pool2d as adaptive_avg_pool2d
 from cnnkern.functional.avg_pooling import adaptive_avg_pool3d as adaptive_avg_pool3d
@@ -27,6 +30,8 @@ from cnnkern.functional.convolution import conv3d as conv3d
 from cnnkern.functional.convolution import conv_transpose1d as conv_transpose1d
 from cnnkern.functional.convolution import conv_transpose2d as conv_transpose2d
 from cnnkern.functional.convolution import conv_transpose3d as conv_transpose3d
+from cnnkern.functional.fractional_max_pooling import fractional_max_pool2d as fractional_max_pool2d
+from cnnkern.functional.fractional_max_pooling import fractional_max_pool3d as fractional_max_pool3d
 from cnnkern.functional.global_pooling import global_avg_pool1d as global_avg_pool1d
 from cnnkern.functional.global_pooling import global_avg_pool2d as global_avg_pool2d
 from cnnkern.functional.global_pooling import global_avg_pool3d as global_avg_pool3d
@@ -43,6 +48,9 @@ from cnnkern.functional.lp_pooling import lp_pool3d as lp_pool3d
 from cnnkern.functional.max_pooling import max_pool1d as max_pool1d
 from cnnkern.functional.max_pooling import max_pool2d as max_pool2d
 from cnnkern.functional.max_pooling import max_pool3d as max_pool3d
+from cnnkern.functional.max_unpooling import max_unpool1d as max_unpool1d
+from cnnkern.functional.max_unpooling import max_unpool2d as max_unpool2d
+from cnnkern.functional.max_unpooling import max_unpool3d as max_unpool3d
 from cnnkern.functional.unfold import fold as fold
 from cnnkern.functional.unfold import unfold as unfold
 from cnnkern.functional.weighted_pooling import weighted_avg_pool1d as weighted_avg_pool1d
@@ -53,6 +61,9 @@ __all__ = [
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
@@ -66,6 +77,8 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose3d",
     "fold",
+    "fractional_max_pool2d",
+    "fractional_max_pool3d",
     "global_avg_pool1d",
     "global_avg_pool2d",
     "global_avg_pool3d",
@@ -81,6 +94,9 @@ __all__ = [
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
     "spatial_pyramid_pool",
     "unfold",
     "weighted_avg_pool1d",

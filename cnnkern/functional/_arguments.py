@@ -53,6 +53,31 @@ def check_input(op: str, input: Any, dtypes: Sequence[torch.dtype] = FLOATS + IN
         )
 
 
+_TORCHS_NAMES = {
+    torch.bool: "Bool", torch.uint8: "Byte", torch.int8: "Char", torch.int16: "Short",
+    torch.int32: "Int", torch.int64: "Long", torch.complex32: "ComplexHalf",
+    torch.complex64: "ComplexFloat", torch.complex128: "ComplexDouble",
+}  # fmt: skip
+
+
+def check_floating(op: str, input: Any) -> None:
+    """For what torch, too, has for floating-point numbers only."""
+    check_tensor(op, "input", 1, input)
+    if input.dtype not in FLOATS:
+        name = _TORCHS_NAMES.get(input.dtype, str(input.dtype)[6:])
+        raise NotImplementedError(
+            f"{op}: \"{op}\" not implemented for '{name}': float32, float64, float16 or bfloat16 "
+            "is expected; convert it with .to()"
+        )
+
+
+def float32_under_autocast(tensor: Tensor) -> Tensor:
+    """For what torch's autocast computes in float32 on a CPU."""
+    if tensor.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+    return tensor
+
+
 def check_range(op: str, name: str, values: Sequence[Any]) -> None:
     if any(isinstance(value, int) and abs(value) >= _LARGEST for value in values):
         raise RuntimeError(f"{op}: integer overflow: {name} is {list(values)}; use smaller values")

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from cnnkern import _ops
 from cnnkern.backends import operators_for
-from cnnkern.functional._arguments import IntOrInts, check_input, check_range, expand
+from cnnkern.functional._arguments import IntOrInts, check_floating, check_range, expand
 
 SizeOrSizes = int | None | Sequence[int | None]
 
 
 def _batched(op: str, input: Tensor, dims: int) -> tuple[Tensor, bool]:
     """The input with a batch dimension, and whether it had one; in autocast's dtype."""
-    check_input(op, input)
+    check_floating(op, input)
     if input.dim() not in (dims + 1, dims + 2):
         raise RuntimeError(
             f"{op}: non-empty {dims + 1}D or {dims + 2}D (batch mode) tensor expected for input, "
@@ -136,7 +136,7 @@ def _output_size(op: str, output_size: Any, input: Tensor, dims: int) -> tuple[i
 
 
 def _adaptive(op: str, dims: int, input: Tensor, output_size: SizeOrSizes) -> Tensor:
-    check_input(op, input)
+    check_floating(op, input)
     size = _output_size(op, output_size, input, dims)
     input, has_batch = _batched(op, input, dims)
     output = _ops.adaptive_avg_pool_forward(operators_for(input), input, size)

@@ -9,8 +9,8 @@ from torch import Tensor
 from cnnkern import _ops
 from cnnkern._shapes.conv_bias_act import ACTIVATIONS
 from cnnkern.backends import operators_for
-from cnnkern.functional._arguments import IntOrInts, batched, check_tensor, expand
-from cnnkern.functional.convolution import Padding, _check_convolution, sides
+from cnnkern.functional._arguments import FLOATS, IntOrInts, batched, check_tensor, expand
+from cnnkern.functional.convolution import Padding, check_convolution, sides
 
 
 def check_activation(op: str, activation: Any) -> None:
@@ -27,7 +27,7 @@ def _fused(
     residual: Tensor | None,
 ) -> Tensor:  # fmt: skip
     check_activation(op, activation)
-    _check_convolution(op, input, weight, bias, groups)
+    check_convolution(op, input, weight, bias, groups, FLOATS)
     input, has_batch = batched(op, input, dims)
     if residual is not None:
         check_tensor(op, "residual", 9, residual)

@@ -29,8 +29,10 @@ from cnnkern.functional._complex import convolve, is_complex
 Padding = str | int | Sequence[int] | Sequence[Sequence[int]]
 
 
-def _check_convolution(op: str, input: Any, weight: Any, bias: Any, groups: Any) -> None:
-    check_input(op, input, FLOATS + INTEGERS + COMPLEX)
+def check_convolution(
+    op: str, input: Any, weight: Any, bias: Any, groups: Any, dtypes: Sequence[torch.dtype]
+) -> None:
+    check_input(op, input, dtypes)
     check_tensor(op, "weight", 2, weight)
     if bias is not None:
         check_tensor(op, "bias", 3, bias)
@@ -75,7 +77,7 @@ def _convolution(
     op: str, dims: int, input: Tensor, weight: Tensor, bias: Tensor | None, stride: IntOrInts,
     padding: Padding, dilation: IntOrInts, groups: int,
 ) -> Tensor:  # fmt: skip
-    _check_convolution(op, input, weight, bias, groups)
+    check_convolution(op, input, weight, bias, groups, FLOATS + INTEGERS + COMPLEX)
     input, has_batch = batched(op, input, dims)
     steps, spread = expand(op, "stride", stride, dims), expand(op, "dilation", dilation, dims)
     begins_ends = sides(op, padding, dims, weight.shape[2:], steps, spread)
@@ -137,7 +139,7 @@ def _transposed(
     op: str, dims: int, input: Tensor, weight: Tensor, bias: Tensor | None, stride: IntOrInts,
     padding: IntOrInts, output_padding: IntOrInts, groups: int, dilation: IntOrInts,
 ) -> Tensor:  # fmt: skip
-    _check_convolution(op, input, weight, bias, groups)
+    check_convolution(op, input, weight, bias, groups, FLOATS + INTEGERS + COMPLEX)
     input, has_batch = batched(op, input, dims)
     steps, spread = expand(op, "stride", stride, dims), expand(op, "dilation", dilation, dims)
     pads = expand(op, "padding", padding, dims)

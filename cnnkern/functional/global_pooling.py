@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cnnkern.functional import avg_pooling, lp_pooling, max_pooling
+from cnnkern.functional import adaptive_max_pooling, avg_pooling, lp_pooling, max_pooling
 from cnnkern.functional._arguments import check_input
 
 
@@ -72,7 +72,7 @@ def global_lp_pool3d(input: Tensor, norm_type: float) -> Tensor:
 
 
 # What makes one level of a pyramid, by mode: a stem of adaptive_<mode>_pool1d/2d/3d.
-_PYRAMIDS = {"avg": avg_pooling}
+_PYRAMIDS = {"avg": avg_pooling, "max": adaptive_max_pooling}
 
 
 def spatial_pyramid_pool(
@@ -86,7 +86,7 @@ def spatial_pyramid_pool(
     Args:
         input: (N, C, W), (N, C, H, W) or (N, C, D, H, W).
         levels: bins per axis of each level of the pyramid.
-        mode: ``"avg"``, the mean of each bin.
+        mode: ``"avg"``, the mean of each bin, or ``"max"``, its maximum.
 
     Returns:
         (N, C·Σ levelᵈ) for d spatial dimensions.

@@ -48,11 +48,22 @@ from cnnkern.nn.unfold import Unfold as Unfold
 from cnnkern.nn.weighted_pooling import WeightedAvgPool1d as WeightedAvgPool1d
 from cnnkern.nn.weighted_pooling import WeightedAvgPool2d as WeightedAvgPool2d
 from cnnkern.nn.weighted_pooling import WeightedAvgPool3d as WeightedAvgPool3d
+from cnnkern.nn.window_pooling import AdaptiveMaxPool1d as AdaptiveMaxPool1d
+from cnnkern.nn.window_pooling import AdaptiveMaxPool2d as AdaptiveMaxPool2d
+from cnnkern.nn.window_pooling import AdaptiveMaxPool3d as AdaptiveMaxPool3d
+from cnnkern.nn.window_pooling import FractionalMaxPool2d as FractionalMaxPool2d
+from cnnkern.nn.window_pooling import FractionalMaxPool3d as FractionalMaxPool3d
+from cnnkern.nn.window_pooling import MaxUnpool1d as MaxUnpool1d
+from cnnkern.nn.window_pooling import MaxUnpool2d as MaxUnpool2d
+from cnnkern.nn.window_pooling import MaxUnpool3d as MaxUnpool3d
 
 __all__ = [
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d",
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
@@ -67,6 +78,8 @@ __all__ = [
     "ConvTranspose2d",
     "ConvTranspose3d",
     "Fold",
+    "FractionalMaxPool2d",
+    "FractionalMaxPool3d",
     "GlobalAvgPool1d",
     "GlobalAvgPool2d",
     "GlobalAvgPool3d",
@@ -88,6 +101,9 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
     "SpatialPyramidPool",
     "Unfold",
     "WeightedAvgPool1d",

@@ -7,6 +7,7 @@
 #include <iterator>
 #include <optional>
 #include <string_view>
+#include <type_traits>
 
 #include "common/dtype.h"
 
@@ -66,6 +67,13 @@ static CNNKERN_HOST_DEVICE void with_activation(Activation activation, Body&& bo
   } else {
     body([=](A x) { return half * x * (one + std::erf(x * A(0.70710678118654752440))); });
   }
+}
+
+/// Integers have none.
+template <class A, class Body>
+  requires std::is_integral_v<A>
+static CNNKERN_HOST_DEVICE void with_activation(Activation, Body&& body) {
+  body([](A x) { return x; });
 }
 
 template <class A>

@@ -50,6 +50,16 @@ int64_t divisor_in(const std::string& word) {
   return std::stoll(word.substr(key.size()));
 }
 
+// Direction, and whether fractional, of the max poolings over windows of their own.
+std::optional<std::pair<WindowPoolDirection, bool>> window_kind(const std::string& word) {
+  if (word == "adaptive_maxpool") return {{WindowPoolDirection::forward, false}};
+  if (word == "adaptive_maxpool_backward") return {{WindowPoolDirection::backward, false}};
+  if (word == "fractional_maxpool") return {{WindowPoolDirection::forward, true}};
+  if (word == "fractional_maxpool_backward") return {{WindowPoolDirection::backward, true}};
+  if (word == "max_unpool") return {{WindowPoolDirection::unpool, false}};
+  return {};
+}
+
 struct Geometry {
   int spatial_dims;
   Extent3 input, filter, stride, dilation, pad_begin, pad_end;
@@ -127,6 +137,7 @@ NamedProblem parse_problem(const std::string& text) {
   ConvDirection conv_direction = ConvDirection::fprop;
   PoolDirection pool_direction = PoolDirection::forward;
   AvgPoolProblem average;  // its options; the sizes come at the end
+  WindowPoolProblem windows;
   bool ceil_mode = false, residual = false, preactivation = false;
   std::optional<Activation> activation;
 
@@ -149,7 +160,10 @@ NamedProblem parse_problem(const std::string& text) {
     else if (word == "maxpool") result.is_pool = true;
     else if (word == "maxpool_backward")
       result.is_pool = true, pool_direction = PoolDirection::backward;
-    else if (word.ends_with("avgpool") || word.ends_with("avgpool_backward")) {
+    else if (const auto kind = window_kind(word)) {
+      result.is_window_pool = true;
+      windows.direction = kind->first, windows.fractional = kind->second;
+    } else if (word.ends_with("avgpool") || word.ends_with("avgpool_backward")) {
       const std::string kind = word.substr(0, word.find("avgpool"));
       if (kind != "" && kind != "adaptive_") fail(word, "is no option");
       result.is_avg_pool = true, average.adaptive = kind != "";
@@ -170,7 +184,9 @@ NamedProblem parse_problem(const std::string& text) {
           word,
           "is no size list and no option (f32 f64 f16 bf16 u8 i8 i16 i32 i64 nchw nhwc fprop dgrad "
           "wgrad maxpool maxpool_backward avgpool avgpool_backward adaptive_avgpool "
-          "adaptive_avgpool_backward ceil exclude_pad divisorM xM, an activation, residual, "
+          "adaptive_avgpool_backward adaptive_maxpool adaptive_maxpool_backward fractional_maxpool "
+          "fractional_maxpool_backward max_unpool ceil exclude_pad divisorM xM, an activation, "
+          "residual, "
           "preactivation)");
   }
   if (sizes.empty()) fail(text, "has no size list such as n8c64h56w56k64r3s3p1");
@@ -178,17 +194,27 @@ NamedProblem parse_problem(const std::string& text) {
 
   const auto get = [&](const char* key) { return sizes.count(key) ? sizes.at(key) : int64_t{1}; };
   const Geometry g = geometry_of(sizes);
-  if (result.is_pool && result.is_avg_pool) fail(text, "is a max and an average pooling");
+  if (result.is_pool + result.is_avg_pool + result.is_window_pool > 1)
+    fail(text, "is more than one kind of pooling, such as a max and an average pooling");
   if (!result.is_avg_pool && (!average.count_include_pad || average.divisor != 0))
     fail(text, "has options of an average pooling, but is none");
-  if (result.is_pool || result.is_avg_pool) {
+  if (result.is_pool || result.is_avg_pool || result.is_window_pool) {
     if (sizes.count("k") || sizes.count("g")) fail(text, "is a pooling and takes no k and no g");
     if (!(g.pad_begin == g.pad_end))
       fail(text, "is a pooling and takes the same padding on both sides");
     if (activation || residual || preactivation)
       fail(text, "is a pooling and takes no activation, residual or preactivation");
   }
-  if (result.is_avg_pool) {
+  if (result.is_window_pool) {
+    WindowPoolProblem& p = result.window_pool = windows;
+    p.dtype = dtype, p.layout = layout, p.spatial_dims = g.spatial_dims;
+    p.n = get("n"), p.c = get("c"), p.input = g.input, p.output = g.filter;
+    if (!(g.dilation == Extent3{} && g.pad_begin == Extent3{0, 0, 0}) || ceil_mode ||
+        !(p.fractional || g.stride == Extent3{}))
+      fail(text, "takes no dilation, padding or ceil, and u only if it is fractional_maxpool");
+    if (p.fractional) p.window = g.stride;
+    p.check_windows();
+  } else if (result.is_avg_pool) {
     AvgPoolProblem& p = result.avg_pool = average;
     p.dtype = dtype, p.layout = layout, p.spatial_dims = g.spatial_dims;
     p.n = get("n"), p.c = get("c"), p.input = g.input;
@@ -279,6 +305,22 @@ std::string to_string(const AvgPoolProblem& problem) {
   if (problem.ceil_mode) out << " ceil";
   if (!problem.count_include_pad) out << " exclude_pad";
   if (problem.divisor != 0) out << " divisor" << problem.divisor;
+  return out.str();
+}
+
+std::string to_string(const WindowPoolProblem& problem) {
+  std::ostringstream out;
+  out << "n" << problem.n << "c" << problem.c;
+  append_input(out, problem.input, problem.spatial_dims);
+  append_window(out, problem.output, problem.spatial_dims);
+  if (problem.fractional) append_axes(out, "u", problem.window, problem.spatial_dims, 1);
+  append_options(out, problem.dtype, problem.layout);
+  if (problem.direction == WindowPoolDirection::unpool) {
+    out << " max_unpool";
+    return out.str();
+  }
+  out << (problem.fractional ? " fractional_maxpool" : " adaptive_maxpool");
+  if (problem.direction == WindowPoolDirection::backward) out << "_backward";
   return out.str();
 }
 

@@ -15,6 +15,10 @@
 // layer occurs). fprop alone: an activation (relu tanh sigmoid gelu silu hardswish), residual
 // (added before it), preactivation (kept). A word before the sizes is the layer's name. In
 // adaptive_avgpool t r s are the output's sizes.
+//
+// Max pooling over windows of its own: adaptive_maxpool, fractional_maxpool, each with _backward,
+// and max_unpool. t r s are the number of windows, and u is the size of a fractional one;
+// max_unpool turns t r s values into d h w.
 #pragma once
 
 #include <string>
@@ -22,16 +26,18 @@
 #include "common/avg_pool_problem.h"
 #include "common/conv_problem.h"
 #include "common/pool_problem.h"
+#include "common/window_pool_problem.h"
 
 namespace cnnkern {
 
 struct NamedProblem {
   std::string name;
   int multiplicity = 1;
-  bool is_pool = false, is_avg_pool = false;  // at most one
-  ConvProblem conv;                           // meaningful unless one of them
-  PoolProblem pool;                           // meaningful if is_pool
-  AvgPoolProblem avg_pool;                    // meaningful if is_avg_pool
+  bool is_pool = false, is_avg_pool = false, is_window_pool = false;  // at most one
+  ConvProblem conv;               // meaningful unless one of them
+  PoolProblem pool;               // meaningful if is_pool
+  AvgPoolProblem avg_pool;        // meaningful if is_avg_pool
+  WindowPoolProblem window_pool;  // meaningful if is_window_pool
 };
 
 /// Throws std::invalid_argument with one sentence naming the word that is wrong.
@@ -41,5 +47,6 @@ NamedProblem parse_problem(const std::string& text);
 std::string to_string(const ConvProblem& problem);
 std::string to_string(const PoolProblem& problem);
 std::string to_string(const AvgPoolProblem& problem);
+std::string to_string(const WindowPoolProblem& problem);
 
 }  // namespace cnnkern

@@ -4,6 +4,7 @@
 #include "cuda/pool/avg_pool_launch.h"
 #include "cuda/pool/pool_launch.h"
 #include "cuda/pool/unfold_launch.h"
+#include "cuda/pool/window_pool_launch.h"
 #include "emulator/tensors.h"
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
@@ -71,6 +72,19 @@ void emulate_unfold(const PoolPlan& plan, const UnfoldProblem& p, const UnfoldTe
   launch_unfold(plan, p, tensors, nullptr);
 }
 
+void emulate_window_pool(const WindowPoolPlan& plan, const WindowPoolProblem& p,
+                         const WindowPoolTensors& tensors) {
+  const int64_t size = size_of(p.dtype);
+  const bool forward = p.direction == WindowPoolDirection::forward;
+  const TensorScope scope({
+      {"input", tensors.input, size, p.input_elements(), !forward},
+      {"output", tensors.output, size, p.output_elements(), forward},
+      {"indices", tensors.indices, 8, p.output_elements(), forward},
+      {"samples", tensors.samples, size, p.sample_elements(), false},
+  });
+  launch_window_pool(plan, p, tensors, nullptr);
+}
+
 }  // namespace
 
 ArchPath arch_path() {
@@ -79,7 +93,8 @@ ArchPath arch_path() {
           emulate_bias_grad,
           emulate_pool,
           emulate_avg_pool,
-          emulate_unfold};
+          emulate_unfold,
+          emulate_window_pool};
 }
 
 }  // namespace cnnkern::CNNKERN_CUDA_NAMESPACE

@@ -6,6 +6,7 @@
 #include "cuda/pool/avg_pool_plan.h"
 #include "cuda/pool/pool_plan.h"
 #include "cuda/pool/unfold_plan.h"
+#include "cuda/pool/window_pool_plan.h"
 
 namespace cnnkern {
 
@@ -16,6 +17,8 @@ struct ArchPath {
   void (*launch_pool)(const PoolPlan&, const PoolProblem&, const PoolTensors&);
   void (*launch_avg_pool)(const AvgPoolPlan&, const AvgPoolProblem&, const AvgPoolTensors&);
   void (*launch_unfold)(const PoolPlan&, const UnfoldProblem&, const UnfoldTensors&);
+  void (*launch_window_pool)(const WindowPoolPlan&, const WindowPoolProblem&,
+                             const WindowPoolTensors&);
 };
 
 namespace emulated_sm75 {

@@ -5,6 +5,7 @@
 #include "cpu/pool/avg_pool_cpu.h"
 #include "cpu/pool/pool_cpu.h"
 #include "cpu/pool/unfold.h"
+#include "cpu/pool/window_pool_cpu.h"
 #include "torch/forced_kernel.h"
 #include "torch/operators.h"
 
@@ -63,6 +64,17 @@ struct CpuBackend {
     const std::string name = problem.fold ? "cpu.fold" : "cpu.unfold";
     trace::launched(name, [&] { return to_string(problem) + " -> " + name; });
     cpu::run_unfold_cpu(problem, tensors, torch_threads());
+  }
+
+  static void window_pool(const WindowPoolProblem& problem, const WindowPoolTensors& tensors,
+                          const Tensor&) {
+    const cpu::WindowPoolCpuPlan plan =
+        cpu::plan_window_pool_cpu(problem, cpu::current_isa(), forced_window_pool_kernel());
+    const std::string name = "cpu.window_pool." + plan.kernel;
+    trace::launched(name, [&] {
+      return to_string(problem) + " -> " + name + " (" + cpu::to_string(plan.isa) + ")";
+    });
+    cpu::run_window_pool_cpu(plan, problem, tensors, torch_threads());
   }
 };
 

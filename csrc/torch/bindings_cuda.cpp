@@ -14,6 +14,8 @@
 #include "cuda/pool/pool_launch.h"
 #include "cuda/pool/pool_plan.h"
 #include "cuda/pool/unfold_launch.h"
+#include "cuda/pool/window_pool_launch.h"
+#include "cuda/pool/window_pool_plan.h"
 #include "torch/forced_kernel.h"
 #include "torch/operators.h"
 #include "torch/plan_text.h"
@@ -108,6 +110,17 @@ struct CudaBackend {
     trace::launched("cuda." + plan.kernel,
                     [&] { return to_string(problem) + " -> cuda." + to_string(plan); });
     CNNKERN_CUDA_NAMESPACE::launch_unfold(plan, problem, tensors, stream(device));
+  }
+
+  static void window_pool(const WindowPoolProblem& problem, const WindowPoolTensors& tensors,
+                          const Tensor& like) {
+    const int device = like.get_device_index();
+    const torch::stable::accelerator::DeviceGuard guard(device);
+    const WindowPoolPlan plan =
+        plan_window_pool(problem, caps_of(device), forced_window_pool_kernel());
+    trace::launched("cuda." + plan.kernel,
+                    [&] { return to_string(problem) + " -> cuda." + to_string(plan); });
+    CNNKERN_CUDA_NAMESPACE::launch_window_pool(plan, problem, tensors, stream(device));
   }
 };
 

@@ -77,6 +77,15 @@ struct EmulatorBackend {
                     [&] { return to_string(problem) + " -> emulator." + to_string(plan); });
     path().launch_unfold(plan, problem, tensors);
   }
+
+  static void window_pool(const WindowPoolProblem& problem, const WindowPoolTensors& tensors,
+                          const Tensor&) {
+    const WindowPoolPlan plan =
+        plan_window_pool(problem, *emulated_device(), forced_window_pool_kernel());
+    trace::launched("emulator." + plan.kernel,
+                    [&] { return to_string(problem) + " -> emulator." + to_string(plan); });
+    path().launch_window_pool(plan, problem, tensors);
+  }
 };
 
 void set_device(const std::string& name) {
@@ -93,9 +102,10 @@ void set_device(const std::string& name) {
 }
 
 void force_kernel(const std::string& operation, const std::string& name) {
-  (operation == "conv"       ? forced_conv_kernel()
-   : operation == "avg_pool" ? forced_avg_pool_kernel()
-                             : forced_pool_kernel()) = name;
+  (operation == "conv"          ? forced_conv_kernel()
+   : operation == "avg_pool"    ? forced_avg_pool_kernel()
+   : operation == "window_pool" ? forced_window_pool_kernel()
+                                : forced_pool_kernel()) = name;
 }
 
 // 0 for all of them.

@@ -20,4 +20,9 @@ inline std::string& forced_avg_pool_kernel() {
   return name;
 }
 
+inline std::string& forced_window_pool_kernel() {
+  static std::string name;
+  return name;
+}
+
 }  // namespace cnnkern

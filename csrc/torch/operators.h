@@ -6,6 +6,7 @@
 //   like); void pool(const PoolProblem&, const PoolTensors&, const Tensor& like);
 //   void avg_pool(const AvgPoolProblem&, const AvgPoolTensors&, const Tensor& like);
 //   void unfold(const UnfoldProblem&, const UnfoldTensors&, const Tensor& like);
+//   void window_pool(const WindowPoolProblem&, const WindowPoolTensors&, const Tensor& like);
 #pragma once
 
 #include "torch/avg_pool_operators.h"
@@ -13,6 +14,7 @@
 #include "torch/conv_operators.h"
 #include "torch/max_pool_operators.h"
 #include "torch/unfold_operators.h"
+#include "torch/window_pool_operators.h"
 
 namespace cnnkern {
 
@@ -23,6 +25,7 @@ void register_operators(torch::stable::detail::StableLibrary& m) {
   register_max_pool_operators<Backend>(m);
   register_avg_pool_operators<Backend>(m);
   register_unfold_operators<Backend>(m);
+  register_window_pool_operators<Backend>(m);
 }
 
 }  // namespace cnnkern

@@ -19,6 +19,7 @@
 #include "cuda/pool/avg_pool_launch.h"
 #include "cuda/pool/pool_launch.h"
 #include "cuda/pool/unfold_launch.h"
+#include "cuda/pool/window_pool_launch.h"
 #include "emulator/gpus.h"
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
@@ -131,6 +132,18 @@ void list_unfold(const PoolProblem& pool, const DeviceCaps& device) {
   }
 }
 
+void list_window_pool(WindowPoolProblem problem, const DeviceCaps& device) {
+  for (const auto direction :
+       {WindowPoolDirection::forward, WindowPoolDirection::backward, WindowPoolDirection::unpool}) {
+    problem.direction = direction;
+    const WindowPoolPlan plan = plan_window_pool(problem, device);
+    list(device, plan.symbol, [&](cudaStream_t stream) {
+      launch_window_pool(plan, problem,
+                         {anywhere, anywhere, static_cast<int64_t*>(anywhere), anywhere}, stream);
+    });
+  }
+}
+
 void list_line(const std::string& line) {
   NamedProblem named = parse_problem(line);
   for (const DeviceCaps& device : known_devices) {
@@ -139,7 +152,10 @@ void list_line(const std::string& line) {
       for (const DType dtype : dtypes) {
         named.conv.layout = named.pool.layout = named.avg_pool.layout = layout;
         named.conv.dtype = named.pool.dtype = named.avg_pool.dtype = dtype;
-        if (named.is_avg_pool) {
+        named.window_pool.layout = layout, named.window_pool.dtype = dtype;
+        if (named.is_window_pool) {
+          list_window_pool(named.window_pool, device);
+        } else if (named.is_avg_pool) {
           list_avg_pool(named.avg_pool, device);
         } else if (named.is_pool) {
           list_pool(named.pool, device);

@@ -27,10 +27,12 @@
 #include "cpu/pool/unfold.h"
 #include "cpu/reference.h"
 #include "cpu/reference_avg_pool.h"
+#include "cpu/reference_window_pool.h"
 #include "emulator/arch_path.h"
 #include "emulator/gpus.h"
 #include "emulator/launch.h"
 #include "guarded_buffer.h"
+#include "window_pool_inputs.h"
 
 namespace cnnkern {
 namespace {
@@ -108,6 +110,22 @@ class Runner {
         taken = true;
         check(info.name, to_string(problem), seed,
               [&] { return run_avg_pool(plan, problem, seed); });
+      }
+    }
+    require_taken(taken, to_string(problem));
+  }
+
+  void run(const WindowPoolProblem& problem, uint64_t seed) {
+    bool taken = false;
+    for (const WindowPoolKernelInfo& info : window_pool_kernel_table()) {
+      WindowPoolPlan plan;
+      if (info.direction == problem.direction && info.dtype == problem.dtype && wanted(info.name) &&
+          planned(info.name, [&](const DeviceCaps& device) {
+            plan = plan_window_pool(problem, device, info.name);
+          })) {
+        taken = true;
+        check(info.name, to_string(problem), seed,
+              [&] { return run_window_pool(plan, problem, seed); });
       }
     }
     require_taken(taken, to_string(problem));
@@ -335,6 +353,40 @@ class Runner {
     });
   }
 
+  std::string run_window_pool(const WindowPoolPlan& plan, const WindowPoolProblem& p,
+                              uint64_t seed) {
+    const int64_t size = size_of(p.dtype);
+    RandomIntegers random(seed);
+    Pair input(p.input_elements(), size, offset(seed, 0));
+    Pair output(p.output_elements(), size, offset(seed, 1));
+    Pair indices(p.output_elements(), 8, offset(seed, 2));
+    Pair samples(p.sample_elements(), size, offset(seed, 3));
+    const auto tensors = [&](GuardedBuffer Pair::* side) {
+      return WindowPoolTensors{(input.*side).data(), (output.*side).data(),
+                               (indices.*side).as<int64_t>(),
+                               p.fractional ? (samples.*side).data() : nullptr};
+    };
+    const bool forward = p.direction == WindowPoolDirection::forward;
+    input.reference.fill_integers(p.dtype, random, 3);  // few values, so there are ties
+    output.reference.fill_integers(p.dtype, random, 3);
+    fill_samples(p, random, samples.reference.data());
+    if (p.direction == WindowPoolDirection::unpool) {
+      fill_positions(p, random, indices.reference.as<int64_t>());
+    } else if (!forward) {  // backward follows indices that a forward run has left
+      WindowPoolProblem first = p;
+      first.direction = WindowPoolDirection::forward;
+      cpu::reference_window_pool(first, tensors(&Pair::reference), serial);
+      output.reference.fill_integers(p.dtype, random, 3);
+    }
+    for (Pair* tensor : {&input, &output, &indices, &samples})
+      tensor->kernel.copy_from(tensor->reference);
+    (forward ? output : input).kernel.fill_nan();
+    cpu::reference_window_pool(p, tensors(&Pair::reference), serial);
+    timed(plan.kernel, [&] { arch_.launch_window_pool(plan, p, tensors(&Pair::kernel)); });
+    return input.compare("input") + output.compare("output") + indices.compare("indices") +
+           samples.compare("samples");
+  }
+
   const ArchPath& arch_;
   const Options& options_;
   Tally& tally_;
@@ -367,6 +419,13 @@ void run_line(size_t line_number, const ArchPath& arch, const Options& options, 
     run_variants<AvgPoolProblem, AvgPoolDirection>(
         runner, problem.avg_pool, line_number,
         {AvgPoolDirection::forward, AvgPoolDirection::backward}, options);
+  else if (problem.is_window_pool)
+    run_variants<WindowPoolProblem, WindowPoolDirection>(
+        runner, problem.window_pool, line_number,
+        problem.window_pool.direction == WindowPoolDirection::unpool
+            ? std::vector{WindowPoolDirection::unpool}
+            : std::vector{WindowPoolDirection::forward, WindowPoolDirection::backward},
+        options);
   else if (problem.is_pool)
     run_variants<PoolProblem, PoolDirection>(
         runner, problem.pool, line_number,

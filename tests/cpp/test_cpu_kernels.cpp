@@ -25,8 +25,11 @@
 #include "cpu/conv/conv_cpu.h"
 #include "cpu/pool/avg_pool_cpu.h"
 #include "cpu/pool/pool_cpu.h"
+#include "cpu/pool/window_pool_cpu.h"
 #include "cpu/reference.h"
 #include "cpu/reference_avg_pool.h"
+#include "cpu/reference_window_pool.h"
+#include "window_pool_inputs.h"
 
 namespace {
 
@@ -278,6 +281,43 @@ void check_avg_pool(AvgPoolProblem p, AvgPoolDirection direction) {
     }
 }
 
+void check_window_pool(WindowPoolProblem p, WindowPoolDirection direction) {
+  std::mt19937 random(5);
+  auto integers = [&](int bound) { return static_cast<int>(random() % (2 * bound + 1)) - bound; };
+  p.direction = WindowPoolDirection::forward;
+  Guarded input(p.dtype, p.input_elements()), output(p.dtype, p.output_elements());
+  Guarded samples(p.dtype, p.sample_elements());
+  std::vector<int64_t> indices(p.output_elements());
+  const auto tensors = [&] {
+    return WindowPoolTensors{input.data(), output.data(), indices.data(), samples.data()};
+  };
+  input.fill(random, true);
+  fill_samples(p, integers, samples.data());
+  const bool forward = direction == WindowPoolDirection::forward;
+  if (direction == WindowPoolDirection::unpool) fill_positions(p, integers, indices.data());
+  else cpu::reference_window_pool(p, tensors(), in_pieces(1));
+  if (!forward) output.fill(random, true);
+  p.direction = direction;
+  Guarded &read = forward ? input : output, &written = forward ? output : input;
+  const Guarded blank(p.dtype, forward ? p.output_elements() : p.input_elements());
+  const Guarded source = read;
+  written = blank;
+  cpu::reference_window_pool(p, tensors(), in_pieces(1));
+  const Guarded expected = written;
+  const std::vector<int64_t> expected_indices = indices;
+  for (const cpu::WindowPoolCpuKernel& kernel : cpu::window_pool_cpu_kernel_table()) {
+    ++checks;
+    const std::string what = to_string(p) + " " + kernel.name;
+    written = blank;
+    if (forward) std::fill(indices.begin(), indices.end(), -7);
+    kernel.run(p, tensors(), cpu::Isa::scalar, in_pieces(5));
+    if (!written.same(expected)) fail(what + ": differs from the reference");
+    if (indices != expected_indices) fail(what + ": indices differ");
+    if (!written.guards_intact()) fail(what + ": wrote outside");
+    if (!read.same(source)) fail(what + ": changed its input");
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -285,8 +325,8 @@ int main(int argc, char** argv) {
   if (problems.empty()) {
     problems = built_in;
     problems.insert(problems.end(), built_in_pools.begin(), built_in_pools.end());
-    for (const char* name :
-         {"conv.txt", "conv_bias_act.txt", "pool.txt", "avg_pool.txt", "regressions.txt"}) {
+    for (const char* name : {"conv.txt", "conv_bias_act.txt", "pool.txt", "avg_pool.txt",
+                             "window_pool.txt", "regressions.txt"}) {
       std::ifstream file(std::string("tests/problems/") + name);
       for (std::string line; std::getline(file, line);)
         if (!line.empty() && line[0] != '#') problems.push_back(line);
@@ -296,6 +336,18 @@ int main(int argc, char** argv) {
     NamedProblem named = parse_problem(text);
     for (const DType dtype : {DType::float32, DType::float64, DType::float16, DType::bfloat16})
       for (const Layout layout : {Layout::nchw, Layout::nhwc}) {
+        if (named.is_window_pool) {
+          WindowPoolProblem& p = named.window_pool;
+          p.dtype = dtype, p.layout = layout;
+          if (p.direction == WindowPoolDirection::unpool) {
+            check_window_pool(p, WindowPoolDirection::unpool);
+            continue;
+          }
+          check_window_pool(p, WindowPoolDirection::forward);
+          check_window_pool(p, WindowPoolDirection::backward);
+          p.direction = WindowPoolDirection::forward;
+          continue;
+        }
         if (named.is_avg_pool) {
           named.avg_pool.dtype = dtype;
           named.avg_pool.layout = layout;
