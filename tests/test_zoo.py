@@ -15,13 +15,8 @@ OUTPUT, GRADIENT = 1e-9, 1e-7  # ‖ours − torch's‖ / ‖torch's‖
 
 
 def vision(name, *shape, **options):
-    if name.startswith("deeplab"):
-        make = getattr(torchvision.models.segmentation, name)
-        options["weights_backbone"] = None
-    elif name == "r3d_18":
-        make = getattr(torchvision.models.video, name)
-    else:
-        make = getattr(torchvision.models, name)
+    models = torchvision.models.video if name == "r3d_18" else torchvision.models
+    make = getattr(models, name)
     return pytest.param(lambda: make(weights=None, **options), shape, id=name)
 
 
@@ -44,17 +39,11 @@ MODELS = [
     vision("mobilenet_v2", 2, 3, 64, 64),  # depthwise
     vision("shufflenet_v2_x0_5", 2, 3, 64, 64),
     vision("efficientnet_b0", 2, 3, 64, 64),  # squeeze and excitation, stochastic depth
-    vision("convnext_tiny", 2, 3, 64, 64),  # 7×7 depthwise, patches
-    vision("deeplabv3_mobilenet_v3_large", 2, 3, 65, 65, num_classes=3),  # large dilation
-    vision("r3d_18", 1, 3, 4, 16, 16),  # Conv3DSimple
+    vision("r3d_18", 2, 3, 8, 32, 32),  # Conv3DSimple
     image("tf_efficientnet_b0", 2, 3, 67, 67),  # Conv2dSame
-    image("tf_mixnet_s", 2, 3, 65, 65),  # mixed filter sizes
     image("eca_nfnet_l0", 2, 3, 64, 64),  # ScaledStdConv2d
-    image("test_nfnet", 2, 3, 64, 64),  # ScaledStdConv2dSame
-    image("resnetv2_50x1_bit", 2, 3, 64, 64),  # StdConv2d
-    image("resnetblur18", 2, 3, 64, 64),  # BlurPool2d
+    image("test_nfnet", 2, 3, 64, 64),
     image("regnetx_002", 2, 3, 64, 64),
-    image("repvgg_a0", 2, 3, 64, 64),
 ]
 
 
@@ -81,7 +70,6 @@ def step(model, x, watch):
     torch.manual_seed(1)  # dropout, stochastic depth
     with watch, testing.launches() as ran:
         y = model(x)
-        y = y["out"] if isinstance(y, dict) else y
         (y * torch.linspace(0.5, 1.5, y.numel(), dtype=y.dtype).view_as(y)).sum().backward()
     grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     return y.detach(), {"input": x.grad, **grads}, ran
