@@ -26,6 +26,7 @@ FPROP, DGRAD, WGRAD, BIAS_GRAD, REDUCE = (
 )
 DIRECT, DIRECT_CUH = "cuda/conv/direct.cu", "cuda/conv/direct.cuh"
 POOL, AVG_POOL = "cuda/pool/max_pool.cu", "cuda/pool/avg_pool.cu"
+WINDOW_POOL = "cuda/pool/window_pool.cu"
 
 
 @dataclass(frozen=True)
