@@ -44,9 +44,10 @@ def call(functions, name, x, *args, seed=0, **kwargs):
     return [*(y.detach() for y in found), torch.autograd.grad(found[0], x, dy)[0]]
 
 
-def same(found, wanted):
+def same(found, wanted, strides=True):
     for mine, theirs in zip(found, wanted, strict=True):
-        assert mine.dtype == theirs.dtype and mine.stride() == theirs.stride()
+        assert mine.dtype == theirs.dtype
+        assert mine.stride() == theirs.stride() or not strides
         torch.testing.assert_close(mine, theirs, rtol=0, atol=0, equal_nan=True)
 
 
@@ -68,9 +69,7 @@ def test_adaptive(dims, last, dtype, backend):
         wanted = call(F, name, x, size, return_indices=True)
         if dims == 3 and last:  # torch makes these contiguous
             assert found[0].is_contiguous(memory_format=torch.channels_last_3d)
-            found = [value.contiguous() for value in found]
-            wanted = [value.contiguous() for value in wanted]
-        same(found, wanted)
+        same(found, wanted, strides=not (dims == 3 and last))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -84,7 +83,7 @@ def test_fractional(dims, dtype, backend):
             dict(kernel_size=2, output_size=4),
             dict(kernel_size=(3, 1, 2)[:dims], output_ratio=(0.5, 0.7, 0.6)[:dims]),
             dict(kernel_size=1, output_size=1),
-            dict(kernel_size=2, output_size=(8, 3, 6)[:dims]),
+            dict(kernel_size=2, output_size=(8, 3) if dims == 2 else (7, 3, 5)),
             dict(kernel_size=2, output_size=4, _random_samples="given"),
         )
     ):
@@ -93,7 +92,7 @@ def test_fractional(dims, dtype, backend):
         with cnnkern.backend(backend):
             found = call(ours, name, x, seed=seed, return_indices=True, **kwargs)
         wanted = call(F, name, x, seed=seed, return_indices=True, **kwargs)
-        same(found, [value.contiguous() for value in wanted])
+        same(found, wanted)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -120,9 +119,7 @@ def test_unpool(dims, last, backend):
         with cnnkern.backend(backend):
             found = call(ours, name, *arguments, output_size=x.shape)
         wanted = call(F, name, *arguments, output_size=x.shape)
-        same([value.contiguous() for value in found], [value.contiguous() for value in wanted])
-    same([ours.max_unpool1d(p.flatten(2)[0], at.flatten(2)[0] * 0, 9)],
-         [F.max_unpool1d(p.flatten(2)[0], at.flatten(2)[0] * 0, 9)])  # fmt: skip
+        same(found, wanted, strides=False)  # torch's 3-d results are contiguous always
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -324,8 +321,8 @@ def test_enabled(dims):
 
 
 def functions(dims):
-    """(name, arguments after the input)"""
-    at = torch.arange(4**dims).reshape(1, 1, *[4] * dims).flip(2).expand(2, 3, *[4] * dims)
+    """With inputs of (2, 3, 5, …)."""
+    at = torch.arange(5**dims).reshape(1, 1, *[5] * dims).flip(2).expand(2, 3, *[5] * dims)
     yield f"adaptive_max_pool{dims}d", (3,)
     yield f"max_unpool{dims}d", (at, 1)
     if dims > 1:
@@ -337,7 +334,7 @@ def functions(dims):
 def test_autocast(dims, dtype):
     """float32 where torch's autocast computes in float32; whatever torch does, we do."""
     for name, (first, *rest) in functions(dims):
-        x = torch.randn(2, 3, *[4] * dims).to(dtype)
+        x = torch.randn(2, 3, *[5] * dims).to(dtype)
         rest = [v.to(dtype) if isinstance(v, torch.Tensor) else v for v in rest]
         with torch.autocast("cpu", dtype=torch.bfloat16):
             found, wanted = (getattr(f, name)(x, first, *rest) for f in (ours, F))
@@ -346,7 +343,7 @@ def test_autocast(dims, dtype):
 
 @pytest.mark.parametrize("dims", DIMS)
 def test_torch_func(dims):
-    x = cases.reals((2, 3, *[4] * dims), "x")
+    x = cases.reals((2, 3, *[5] * dims), "x")
     for name, args in functions(dims):
         compared = []
         for module in (ours, F):
