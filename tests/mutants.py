@@ -26,7 +26,7 @@ FPROP, DGRAD, WGRAD, BIAS_GRAD, REDUCE = (
 )
 DIRECT, DIRECT_CUH = "cuda/conv/direct.cu", "cuda/conv/direct.cuh"
 POOL, AVG_POOL = "cuda/pool/max_pool.cu", "cuda/pool/avg_pool.cu"
-UNFOLD = "cuda/pool/unfold.cu"
+UNFOLD, WINDOW_POOL = "cuda/pool/unfold.cu", "cuda/pool/window_pool.cu"
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ LINES = [
     "n4c16h30w31r3s3u2p1 maxpool",
     "n4c8h14w15r3s3u2p1 avgpool exclude_pad",
     "n4c8h14w15r5s4 adaptive_avgpool",
+    "n4c8h14w15r5s4 adaptive_maxpool",
+    "n4c8h14w15r5s3u2 fractional_maxpool",
+    "n4c8h9w10r8s7 max_unpool",
 ]
 TEXTS = [t for line in LINES for t in cases.texts(line) if "f64" not in t and "bf16" not in t]
 
@@ -56,6 +59,9 @@ EVERY_KERNEL = [
         "n2c4h9w8r3s3 maxpool_backward",
         "n2c4h9w8r3s3p1 avgpool exclude_pad",
         "n2c4h9w8r3s3p1 avgpool_backward exclude_pad",
+        "n2c4h9w8r3s3 adaptive_maxpool",
+        "n2c4h9w8r3s3 adaptive_maxpool_backward",
+        "n2c4h9w8r7s6 max_unpool",
     )
     for kernel in cases.kernels(Problem.parse(text), "cpu")
 ]

@@ -18,6 +18,9 @@ LINES = [
     "n2c4h8w7r3s3u2p1 maxpool",
     "n2c9h8w7r3s3u2p1 avgpool exclude_pad",
     "n2c9h8w7r3s2 adaptive_avgpool",
+    "n2c9h8w7r3s2 adaptive_maxpool",
+    "n2c9h8w7r3s5u2 fractional_maxpool",
+    "n2c9h8w7r3s2 max_unpool",
 ]
 
 

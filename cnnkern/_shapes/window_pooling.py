@@ -31,9 +31,9 @@ def pool_output(x: Tensor, samples: Tensor | None, kernel: Ints, output: Ints) -
     for name, size, k, windows in zip(names, x.shape[2:], kernel, output):
         require(k > 0, f"{op}: kernel size should be greater than zero, but got {k}")
         require(
-            windows + k - 1 <= size,
+            windows + k - 1 <= size - (len(output) == 3),  # in 3-d torch wants one element more
             f"{op}: pool {name} {k} too large relative to input {name} {size}: output_size + "
-            "kernel_size - 1 must be at most that",
+            "kernel_size - 1 must be at most that, in 3-d less",
         )
     return output
 

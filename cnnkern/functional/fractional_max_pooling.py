@@ -119,7 +119,8 @@ def fractional_max_pool3d(
     """:func:`torch.nn.functional.fractional_max_pool3d` on cnnkern's kernels.
 
     input (N, C, D, H, W) or (C, D, H, W); returns (N, C, *output_size); ``_random_samples`` is
-    (N, C, 3), of axes D, H and W; see :func:`fractional_max_pool2d`.
+    (N, C, 3), of axes D, H and W. As in torch P + kernel_size − 1 < H here; for all else see
+    :func:`fractional_max_pool2d`.
     """
     return _fractional(
         "fractional_max_pool3d", 3, input, kernel_size, output_size, output_ratio, return_indices,

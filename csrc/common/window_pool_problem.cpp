@@ -29,10 +29,11 @@ void WindowPoolProblem::check_windows() const {
            std::to_string(window[axis]));
     const char* const names[3] = {"time", "height", "width"};
     const std::string name = names[axis];
-    if (output[axis] > input[axis] - window[axis] + 1)
+    // In 3-d torch wants one element more.
+    if (output[axis] + window[axis] - 1 > input[axis] - (spatial_dims == 3 ? 1 : 0))
       fail(std::string(op) + "pool " + name + " " + std::to_string(window[axis]) +
            " too large relative to input " + name + " " + std::to_string(input[axis]) +
-           ": output_size + kernel_size - 1 must be at most that");
+           ": output_size + kernel_size - 1 must be at most that, in 3-d less");
   }
 }
 

@@ -166,6 +166,7 @@ class Planes {
       if (!sizes.empty()) sizes += 'x';
       sizes += std::to_string(p.input[axis]);
     }
+    if (p.spatial_dims == 1) sizes = std::to_string(p.input.w) + "x1";
     throw std::runtime_error("max_unpool: Found an invalid max index: " + std::to_string(*bad) +
                              " (output volumes are of size " + sizes + ")");
   }
