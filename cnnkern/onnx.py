@@ -10,6 +10,7 @@ size is dynamic). ``@_translates`` is all that adds it to the table.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -100,3 +101,70 @@ def max_pool_forward(
     # ONNX counts through the whole tensor, torch through one plane.
     plane = onnx.ReduceProd(onnx.Shape(input, start=2), keepdims=0)
     return output, onnx.Mod(indices, plane)
+
+
+@_translates
+def max_pool_values(
+    input: Value, kernel_size: Sequence[int], stride: Sequence[int], padding: Sequence[int],
+    dilation: Sequence[int], ceil_mode: bool,
+) -> Value:  # fmt: skip
+    return onnx.MaxPool(
+        input, kernel_shape=list(kernel_size), strides=list(stride), pads=[*padding, *padding],
+        dilations=list(dilation), ceil_mode=int(ceil_mode),
+    )[0]  # fmt: skip
+
+
+@_translates
+def avg_pool_forward(
+    input: Value, kernel_size: Sequence[int], stride: Sequence[int], padding: Sequence[int],
+    dilation: Sequence[int], ceil_mode: bool, count_include_pad: bool, divisor_override: int | None,
+) -> Value:  # fmt: skip
+    if ceil_mode or max(dilation) > 1:
+        raise NotImplementedError(
+            "onnx: AveragePool of opset 18 has no dilation, and its ceil_mode divides otherwise "
+            "than torch's; pad the input instead"
+        )
+    # With another divisor every window is counted whole, and then scaled.
+    output = onnx.AveragePool(
+        input, kernel_shape=list(kernel_size), strides=list(stride), pads=[*padding, *padding],
+        count_include_pad=int(count_include_pad or divisor_override is not None),
+    )  # fmt: skip
+    if divisor_override is None:
+        return output
+    scale = onnx.Constant(value_float=math.prod(kernel_size) / divisor_override)
+    return onnx.Mul(output, onnx.CastLike(scale, output))
+
+
+@_translates
+def adaptive_avg_pool_forward(input: Value, output_size: Sequence[int]) -> Value:
+    """One matrix an axis, the windows' weights; ONNX has the case of one window by itself."""
+    if all(size == 1 for size in output_size):
+        return onnx.GlobalAveragePool(input)
+    sizes = list(input.shape)[2:]
+    if not all(isinstance(size, int) for size in [*sizes, *output_size]):
+        raise NotImplementedError(
+            f"onnx: adaptive_avg_pool to {list(output_size)} needs an input of fixed size, but got "
+            f"{sizes}; export without dynamic sizes, or pool to size 1"
+        )
+    order = [0, 1, *range(3, 2 + len(sizes)), 2]  # turns the axes; after all of them they are back
+    for size, windows in zip(sizes, output_size):
+        weights = _ops.adaptive_avg_pool_forward(
+            torch.ops.cnnkern, torch.eye(size).unsqueeze(0), [windows]
+        )[0]
+        matrix = onnx.Constant(value_floats=weights.flatten().tolist())
+        matrix = onnx.Reshape(matrix, onnx.Constant(value_ints=[size, windows]))
+        input = onnx.MatMul(onnx.Transpose(input, perm=order), onnx.CastLike(matrix, input))
+    return input
+
+
+@_translates
+def fold(
+    input: Value, output_size: Sequence[int], kernel_size: Sequence[int], stride: Sequence[int],
+    padding: Sequence[int], dilation: Sequence[int],
+) -> Value:  # fmt: skip
+    return onnx.Col2Im(
+        input,
+        onnx.Constant(value_ints=list(output_size)),
+        onnx.Constant(value_ints=list(kernel_size)),
+        strides=list(stride), pads=[*padding, *padding], dilations=list(dilation),
+    )  # fmt: skip

@@ -28,13 +28,41 @@ def calls():
             yield name, (x, w, b), {"stride": 2}
         yield f"max_pool{dims}d", (x,), {"kernel_size": 3}
         yield f"max_pool{dims}d", (x,), {"kernel_size": 2, "return_indices": True}
+        yield f"conv{dims}d_bias_act", (x, w, b), {"activation": "relu"}
+        for name in ("avg_pool", "max_pool"):
+            yield f"adaptive_{name}{dims}d", (x,), {"output_size": 3}
+        yield f"avg_pool{dims}d", (x,), {"kernel_size": 3}
+        yield f"lp_pool{dims}d", (x,), {"norm_type": 2, "kernel_size": 3}
+        yield f"weighted_avg_pool{dims}d", (x, array(*[3] * dims)), {}
+        yield f"global_avg_pool{dims}d", (x,), {}
+        yield f"global_max_pool{dims}d", (x,), {}
+        yield f"global_lp_pool{dims}d", (x,), {"norm_type": 2}
+        indices = np.arange(2 * 3**dims, dtype=np.int64).reshape(2, *[3] * dims)[:, None]
+        options = {"kernel_size": 2, "output_size": [7] * dims}
+        yield f"max_unpool{dims}d", (array(2, 1, *[3] * dims), indices % 3**dims), options
+        if dims > 1:
+            options = {"kernel_size": 2, "output_size": 3}
+            samples = array(2, 4, dims) % 1
+            yield f"fractional_max_pool{dims}d", (x,), {**options, "_random_samples": samples}
+    yield "spatial_pyramid_pool", (array(2, 4, 7, 7),), {}
+    yield "unfold", (array(2, 4, 7, 7),), {"kernel_size": 3}
+    yield "fold", (array(2, 4 * 9, 25),), {"output_size": 7, "kernel_size": 3}
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64], ids=lambda d: d.__name__)
 @pytest.mark.parametrize("name, arrays, options", calls())
 def test_results_are_the_tensors_results(name, arrays, options, dtype):
-    arrays = [a.astype(dtype) for a in arrays]
-    wanted = getattr(torch.nn.functional, name)(*map(torch.from_numpy, arrays), **options)
+
+    def cast(value):
+        floats = isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating)
+        return value.astype(dtype) if floats else value
+
+    def tensor(value):
+        return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+
+    arrays, options = [cast(a) for a in arrays], {k: cast(v) for k, v in options.items()}
+    tensors = {k: tensor(v) for k, v in options.items()}
+    wanted = getattr(functional, name)(*map(tensor, arrays), **tensors)
     found = getattr(functional, name)(*arrays, **options)
     for ours, theirs in zip(*([r] if torch.is_tensor(r) or isinstance(r, np.ndarray) else r
                               for r in (found, wanted))):  # fmt: skip

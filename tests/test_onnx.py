@@ -99,3 +99,31 @@ def test_max_pool(dims):
 def test_no_indices_are_computed_in_vain():
     proto = exported(torch.nn.Sequential(cnnkern.MaxPool2d(2)), (torch.randn(1, 2, 6, 6),))
     assert kinds(proto) == ["MaxPool"]
+
+
+POOLS = {
+    "average": (cnnkern.AvgPool2d(3, 2, 1), "AveragePool"),
+    "average, without padding": (
+        cnnkern.AvgPool2d(3, 2, 1, count_include_pad=False), "AveragePool"
+    ),
+    "average, divisor": (cnnkern.AvgPool2d((2, 3), divisor_override=5), "AveragePool"),
+    "average, 1-d": (cnnkern.AvgPool1d(3), "AveragePool"),
+    "average, 3-d": (cnnkern.AvgPool3d((2, 3, 1)), "AveragePool"),
+    "global": (cnnkern.AdaptiveAvgPool2d(1), "GlobalAveragePool"),
+    "adaptive": (cnnkern.AdaptiveAvgPool2d((3, 4)), "MatMul"),
+    "adaptive, 3-d": (cnnkern.AdaptiveAvgPool3d((2, 3, 2)), "MatMul"),
+    "lp": (cnnkern.LPPool2d(2, 3, 2), "AveragePool"),
+    "fold": (cnnkern.Fold((5, 6), (2, 3), padding=1), "Col2Im"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_pools(name):
+    layer, kind = POOLS[name]
+    dims = 1 if "1-d" in name else 3 if "3-d" in name else 2
+    x = torch.randn(2, 3, *[9, 8, 7][:dims])
+    if name == "fold":
+        x = torch.randn(2, 3 * 2 * 3, 6 * 6)
+    proto = exported(torch.nn.Sequential(layer).eval(), (x,))
+    assert kind in kinds(proto), kinds(proto)
+    torch.testing.assert_close(run(proto, x)[0], layer(x), rtol=1e-5, atol=1e-5)
