@@ -8,6 +8,17 @@ UNPOOL = "n2c3h9w8r8s5 max_unpool"
 
 WINDOWS = [
     *of(
+        "32-bit offset",
+        *(WINDOW_POOL, "n2c3h50000w50000r30000s40000 adaptive_maxpool", "window_max_pool_forward"),
+        (
+            "adaptive_max_index",
+            WINDOW_POOL,
+            "(d * p.x.extent.h + h) * p.x.extent.w + w",
+            "static_cast<int>((d * p.x.extent.h + h) * p.x.extent.w + w)",
+        ),
+        program="run_large",
+    ),
+    *of(
         "bound off by one",
         *(WINDOW_POOL, ADAPTIVE, "window_max_pool_forward"),
         ("adaptive_max_end", WINDOW_POOL, "(o + 1) * size + windows - 1", "(o + 1) * size"),

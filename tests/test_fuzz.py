@@ -70,7 +70,19 @@ def max_pooling(draw) -> str:
     return f"{text} {options(draw, dims)} {draw(st.sampled_from(cases.POOL_DIRECTIONS))}{ceil}"
 
 
-FAMILIES = (convolution(), max_pooling())
+@st.composite
+def window_pooling(draw) -> str:
+    """Adaptive max pooling and unpooling, 1-d to 3-d; any sizes go together."""
+    dims = draw(st.integers(1, 3))
+    size = st.integers(1, 20 if dims < 3 else 6)
+    text = f"n{draw(st.integers(1, 3))}c{draw(few)}"
+    for axis, tap in list(zip("dhw", "trs"))[-dims:]:
+        text += f"{axis}{draw(size)}{tap}{draw(size)}"
+    kinds = ["adaptive_maxpool", "adaptive_maxpool_backward", "max_unpool"]
+    return f"{text} {options(draw, dims)} {draw(st.sampled_from(kinds))}"
+
+
+FAMILIES = (convolution(), max_pooling(), window_pooling())
 
 
 def check_all_kernels(text: str, device: str) -> None:

@@ -42,4 +42,6 @@ def expected_runs():
             yield layout, f"max_pool_{direction}", "maxpool"
         for direction in ("forward", "backward"):
             yield layout, f"avg_pool_{direction}", "avgpool"
+            yield layout, f"window_max_pool_{direction}", "adaptive_maxpool"
+        yield layout, "max_unpool", "max_unpool"
         yield layout, "bias_grad", "wgrad"

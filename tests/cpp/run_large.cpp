@@ -14,6 +14,7 @@
 #include "emulator/launch.h"
 #include "large_avg_pool.h"
 #include "large_problems.h"
+#include "large_window_pool.h"
 
 namespace cnnkern {
 namespace {
@@ -21,13 +22,15 @@ namespace {
 // Together they have every term of every tensor's offset beyond 2^31: image, channel, row. The work
 // of a block stays small: few channels to sum over, or, where pixels are summed, few pixels.
 const std::vector<std::string> default_problems = {
-    "n2c8h50000w50000k8r3s3u2p1",        // input and output
-    "n1c1028h4w4k2100004r1",             // weight
-    "n2c8h50000w50000k8r3s3u2p1 dgrad",  // input and output
-    "n1c2100004h4w4k1028r1 dgrad",       // weight
-    "n2c528388h64w64k528388r1 wgrad",    // all three, and the bias gradient
-    "n2c3h50000w50000r3s3p1 maxpool",    // input, output and indices
-    "n2c3h50000w50000r2s2p1 avgpool",    // input and output
+    "n2c8h50000w50000k8r3s3u2p1",                     // input and output
+    "n1c1028h4w4k2100004r1",                          // weight
+    "n2c8h50000w50000k8r3s3u2p1 dgrad",               // input and output
+    "n1c2100004h4w4k1028r1 dgrad",                    // weight
+    "n2c528388h64w64k528388r1 wgrad",                 // all three, and the bias gradient
+    "n2c3h50000w50000r3s3p1 maxpool",                 // input, output and indices
+    "n2c3h50000w50000r2s2p1 avgpool",                 // input and output
+    "n2c3h50000w50000r30000s40000 adaptive_maxpool",  // input, output and indices
+    "n2c1100000000h1w2r1s1 max_unpool",               // likewise
 };
 
 struct Options {
@@ -45,7 +48,9 @@ class Runner {
     NamedProblem named = parse_problem(line);
     for (const Layout layout : {Layout::nchw, Layout::nhwc}) {
       named.conv.layout = named.pool.layout = named.avg_pool.layout = layout;
-      if (named.is_avg_pool)
+      named.window_pool.layout = layout;
+      if (named.is_window_pool) run_window_pool(named.window_pool, line);
+      else if (named.is_avg_pool)
         for (const auto direction : {AvgPoolDirection::forward, AvgPoolDirection::backward}) {
           named.avg_pool.direction = direction;
           run(named.avg_pool, line);
@@ -97,6 +102,21 @@ class Runner {
       LargeAvgPool large(p, plan);
       run_two_blocks(large, [&] { arch_.launch_avg_pool(plan, p, large.tensors()); });
     });
+  }
+
+  void run_window_pool(WindowPoolProblem p, const std::string& line) {
+    require_large({p.input_elements(), p.output_elements()});
+    const bool unpool = p.direction == WindowPoolDirection::unpool;
+    for (const auto direction : {WindowPoolDirection::forward, WindowPoolDirection::backward,
+                                 WindowPoolDirection::unpool}) {
+      if ((direction == WindowPoolDirection::unpool) != unpool) continue;
+      p.direction = direction;
+      const WindowPoolPlan plan = plan_window_pool(p, *arch_.device);
+      check(plan.kernel, p.layout, line, [&] {
+        LargeWindowPool large(p, plan);
+        run_two_blocks(large, [&] { arch_.launch_window_pool(plan, p, large.tensors()); });
+      });
+    }
   }
 
   static void require_large(std::initializer_list<int64_t> elements) {

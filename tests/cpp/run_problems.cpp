@@ -99,57 +99,40 @@ class Runner {
     require_taken(taken, to_string(problem));
   }
 
-  void run(const AvgPoolProblem& problem, uint64_t seed) {
-    bool taken = false;
-    for (const AvgPoolKernelInfo& info : avg_pool_kernel_table()) {
-      AvgPoolPlan plan;
-      if (info.direction == problem.direction && info.dtype == problem.dtype && wanted(info.name) &&
-          planned(info.name, [&](const DeviceCaps& device) {
-            plan = plan_avg_pool(problem, device, info.name);
-          })) {
-        taken = true;
-        check(info.name, to_string(problem), seed,
-              [&] { return run_avg_pool(plan, problem, seed); });
-      }
-    }
-    require_taken(taken, to_string(problem));
-  }
-
-  void run(const WindowPoolProblem& problem, uint64_t seed) {
-    bool taken = false;
-    for (const WindowPoolKernelInfo& info : window_pool_kernel_table()) {
-      WindowPoolPlan plan;
-      if (info.direction == problem.direction && info.dtype == problem.dtype && wanted(info.name) &&
-          planned(info.name, [&](const DeviceCaps& device) {
-            plan = plan_window_pool(problem, device, info.name);
-          })) {
-        taken = true;
-        check(info.name, to_string(problem), seed,
-              [&] { return run_window_pool(plan, problem, seed); });
-      }
-    }
-    require_taken(taken, to_string(problem));
-  }
-
   void run(const PoolProblem& problem, uint64_t seed) {
     if (problem.direction == PoolDirection::forward && problem.layout == Layout::nchw &&
         problem.spatial_dims < 3)
       for (const bool fold : {false, true}) run_unfold(problem, fold, seed);
+    run_each(pool_kernel_table(), plan_pool, &Runner::run_pool, problem, seed);
+  }
+  void run(const AvgPoolProblem& problem, uint64_t seed) {
+    run_each(avg_pool_kernel_table(), plan_avg_pool, &Runner::run_avg_pool, problem, seed);
+  }
+  void run(const WindowPoolProblem& problem, uint64_t seed) {
+    run_each(window_pool_kernel_table(), plan_window_pool, &Runner::run_window_pool, problem, seed);
+  }
+
+ private:
+  // Every kernel of a pooling's table that takes the problem.
+  template <class Info, class Plan, class Problem>
+  void run_each(const std::vector<Info>& table,
+                Plan (*make)(const Problem&, const DeviceCaps&, const std::string&),
+                std::string (Runner::*run_one)(const Plan&, const Problem&, uint64_t),
+                const Problem& problem, uint64_t seed) {
     bool taken = false;
-    for (const PoolKernelInfo& info : pool_kernel_table()) {
-      PoolPlan plan;
+    for (const Info& info : table) {
+      Plan plan;
       if (info.direction == problem.direction && info.dtype == problem.dtype && wanted(info.name) &&
-          planned(info.name, [&](const DeviceCaps& device) {
-            plan = plan_pool(problem, device, info.name);
-          })) {
+          planned(info.name,
+                  [&](const DeviceCaps& device) { plan = make(problem, device, info.name); })) {
         taken = true;
-        check(info.name, to_string(problem), seed, [&] { return run_pool(plan, problem, seed); });
+        check(info.name, to_string(problem), seed,
+              [&] { return (this->*run_one)(plan, problem, seed); });
       }
     }
     require_taken(taken, to_string(problem));
   }
 
- private:
   bool wanted(const std::string& kernel) const {
     return options_.kernel.empty() || options_.kernel == kernel;
   }
