@@ -14,4 +14,6 @@ def saw(device: str, kernel: str, direction: str, dtype: object, layout: str) ->
 def saw_case(case: Case) -> None:
     problem = Problem.parse(case.text)
     layout = "nhwc" if problem.channels_last else "nchw"
-    saw(case.device, case.kernel, problem.direction, problem.dtype, layout)
+    of_pool = case.device == "cpu" and problem.operation != "conv"  # CUDA kernels say so themselves
+    kernel = f"{problem.operation}.{case.kernel}" if of_pool else case.kernel
+    saw(case.device, kernel, problem.direction, problem.dtype, layout)

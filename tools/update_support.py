@@ -19,6 +19,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
+from build import DEFAULT_ARCHS
+
 ROOT = Path(__file__).resolve().parent.parent
 README, RECORD = ROOT / "README.md", ROOT / "docs" / "support.csv"
 SEEN = ROOT / "build" / "support.csv"
@@ -48,14 +50,25 @@ def section(rows: list[list[str]]) -> str:
     lines: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for (where, kernel, direction), (dtypes, layouts, tiles, devices) in passes.items():
         name = f"`{kernel}`" + (f" {listed(tiles)}" if tiles else "")
-        ran = "this machine's CPU" if where == "CPU" else f"emulator: {listed(devices)}"
-        lines[where, name, listed(dtypes, DTYPES), listed(layouts), ran].add(direction)
-    table = ["| | kernel | passes | dtypes | layouts | ran on |", "|---|---|---|---|---|---|"]
-    for (where, name, dtypes, layouts, ran), directions in sorted(lines.items()):
-        table.append(
-            f"| {where} | {name} | {listed(directions, PASSES)} | {dtypes} | {layouts} | {ran} |"
-        )
-    return "\n".join(table)
+        gpus = devices & {"cuda"}
+        emulated = listed(devices - gpus) if where == "CUDA" else "–"
+        compiled = DEFAULT_ARCHS if where == "CUDA" else "AVX-512, AVX2, scalar"
+        ran = "–" if where == "CPU" else listed(gpus) or "none yet"
+        columns = (where, name, listed(dtypes, DTYPES), listed(layouts), emulated, compiled, ran)
+        lines[columns].add(direction)
+    head = (
+        "",
+        "kernel",
+        "dtypes",
+        "layouts",
+        "emulated",
+        "compiled for",
+        "run on which GPU",
+        "passes",
+    )
+    table = [head, ["---"] * len(head)]
+    table += [(*columns, listed(passed, PASSES)) for columns, passed in sorted(lines.items())]
+    return "\n".join(f"| {' | '.join(row)} |" for row in table)
 
 
 def replace_section(text: str, new: str) -> str:
