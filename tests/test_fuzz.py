@@ -19,6 +19,11 @@ from cnnkern.problems import Problem
 
 SEED, SCALE = os.environ.get("CNNKERN_FUZZ_SEED"), int(os.environ.get("CNNKERN_FUZZ_SCALE", "1"))
 SIDES = (("pf", "pk"), ("pt", "pb"), ("pl", "pr"))
+FUSED = (
+    "relu", "residual", "relu residual", "relu preactivation", "residual preactivation",
+    "relu residual preactivation",
+)  # fmt: skip
+MOST_TAPS = 85  # so many times 3, the largest number, is exact in bfloat16
 
 few = st.integers(1, 9)
 many = st.one_of(few, few, st.integers(60, 70), st.integers(126, 131))  # around the tiles' edges
@@ -34,7 +39,7 @@ def span(taps: int, gap: int) -> int:
 
 
 @st.composite
-def convolution(draw) -> str:
+def convolution(draw, ends: tuple[str, ...]) -> str:
     """1-d to 3-d; a dgrad is a transposed convolution. The padded input holds the filter."""
     dims = draw(st.integers(1, 3))
     size = many if dims < 3 else few
@@ -52,12 +57,11 @@ def convolution(draw) -> str:
         least = max(1, span(taps, gap) - before - after)
         text += f"{axis}{least + draw(st.integers(0, 8 if dims < 3 else 3))}{tap}{taps}"
         text += f"u{axis}{draw(st.integers(1, 3))}l{axis}{gap}{begin}{before}{end}{after}"
-    return f"{text} {options(draw, dims)} {draw(st.sampled_from(cases.CONV_DIRECTIONS))}"
+    return f"{text} {options(draw, dims)} {draw(st.sampled_from(ends))}"
 
 
-@st.composite
-def max_pooling(draw) -> str:
-    """1-d to 3-d; padding up to half the window, as torch has it."""
+def strided_windows(draw) -> tuple[int, str]:
+    """Dimensions 1 to 3 and sizes; padding up to half the window, as torch has it."""
     dims = draw(st.integers(1, 3))
     text = f"n{draw(st.integers(1, 3))}c{draw(many)}"
     for axis, tap in list(zip("dhw", "trs"))[-dims:]:
@@ -66,11 +70,79 @@ def max_pooling(draw) -> str:
         least = max(1, span(taps, gap) - 2 * pad)
         text += f"{axis}{least + draw(st.integers(0, 8 if dims < 3 else 3))}{tap}{taps}"
         text += f"u{axis}{draw(st.integers(1, 4))}l{axis}{gap}p{axis}{pad}"
+    return dims, text
+
+
+@st.composite
+def max_pooling(draw) -> str:
+    dims, text = strided_windows(draw)
     ceil = draw(st.sampled_from(["", " ceil"]))
     return f"{text} {options(draw, dims)} {draw(st.sampled_from(cases.POOL_DIRECTIONS))}{ceil}"
 
 
-FAMILIES = (convolution(), max_pooling())
+@st.composite
+def average_pooling(draw) -> str:
+    dims, text = strided_windows(draw)
+    words = [draw(st.sampled_from(cases.AVG_DIRECTIONS[:2]))]
+    words += draw(st.lists(st.sampled_from(["ceil", "exclude_pad"]), unique=True))
+    words += draw(st.one_of(st.just([]), st.integers(1, MOST_TAPS).map(lambda m: [f"divisor{m}"])))
+    return f"{text} {options(draw, dims)} {' '.join(words)}"
+
+
+def free_windows(draw, dims: int, most: int) -> str:
+    """Sizes of inputs and of outputs that no stride ties; no window has more than ``most`` taps."""
+    text, taps = f"n{draw(st.integers(1, 2))}c{draw(many)}", int(most ** (1 / dims) + 1e-9)
+    for axis, tap in list(zip("dhw", "trs"))[-dims:]:
+        windows = draw(st.integers(1, 9 if dims < 3 else 4))
+        size = draw(st.integers(1, min(windows * (taps - 1), 20)))
+        text += f"{axis}{size}{tap}{windows}"
+    return text
+
+
+@st.composite
+def adaptive_average_pooling(draw) -> str:
+    dims = draw(st.integers(1, 3))
+    text = free_windows(draw, dims, MOST_TAPS)
+    return f"{text} {options(draw, dims)} {draw(st.sampled_from(cases.AVG_DIRECTIONS[2:]))}"
+
+
+@st.composite
+def adaptive_max_pooling(draw) -> str:
+    """And unpooling, whose positions are any."""
+    dims = draw(st.integers(1, 3))
+    words = [word for word in cases.WINDOW_DIRECTIONS if "fractional" not in word]
+    return f"{free_windows(draw, dims, 30)} {options(draw, dims)} {draw(st.sampled_from(words))}"
+
+
+def odd_part(number: int) -> int:
+    return number // (number & -number)
+
+
+@st.composite
+def fractional_max_pooling(draw) -> str:
+    """2-d and 3-d. Windows begin at the same places in all dtypes: their number less one is a power
+    of two, and the largest (o + u)·α, of eighths u, has no more digits than bfloat16."""
+    dims = draw(st.integers(2, 3))
+    text = f"n{draw(st.integers(1, 2))}c{draw(many)}"
+    for axis, tap in list(zip("dhw", "trs"))[-dims:]:
+        windows, taps = draw(st.sampled_from([1, 2, 3, 5])), draw(st.integers(1, 3))
+        moves = range(max(windows - 1, 1) + (dims == 3), 12)
+        exact = [m for m in moves if (8 * (windows - 2) + 7) * odd_part(m) < 256]
+        text += f"{axis}{taps + draw(st.sampled_from(exact))}{tap}{windows}u{axis}{taps}"
+    words = [word for word in cases.WINDOW_DIRECTIONS if "fractional" in word]
+    return f"{text} {options(draw, dims)} {draw(st.sampled_from(words))}"
+
+
+FAMILIES = (
+    convolution(cases.CONV_DIRECTIONS),
+    convolution(cases.CONV_DIRECTIONS[::-1]),  # twice: no other family has as many kernels
+    convolution(FUSED),
+    max_pooling(),
+    average_pooling(),
+    adaptive_average_pooling(),
+    adaptive_max_pooling(),
+    fractional_max_pooling(),
+)
 
 
 def check_all_kernels(text: str, device: str) -> None:
