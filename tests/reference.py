@@ -67,14 +67,16 @@ def wgrad(problem: Problem, dy: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def activation(problem: Problem, z: np.ndarray) -> np.ndarray:
-    sigmoid = 1 / (1 + np.exp(-z))
+    def sigmoid():
+        return 1 / (1 + np.exp(-z))
+
     return {
         None: lambda: z,
         "relu": lambda: np.maximum(z, 0),
         "tanh": lambda: np.tanh(z),
-        "sigmoid": lambda: sigmoid,
+        "sigmoid": sigmoid,
         "gelu": lambda: z * (1 + np.vectorize(math.erf)(z / math.sqrt(2))) / 2,
-        "silu": lambda: z * sigmoid,
+        "silu": lambda: z * sigmoid(),
         "hardswish": lambda: z * np.clip(z + 3, 0, 6) / 6,
     }[problem.activation]()
 

@@ -1,5 +1,6 @@
 """Semantics: derivatives of every kind, memory formats, odd inputs."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -263,3 +264,13 @@ def test_layers_are_torchs(kind, dims):
     if kind == "ConvTranspose":
         size = [18] * dims
         torch.testing.assert_close(layer(x, size), theirs(x, size), rtol=1e-4, atol=1e-5)
+
+
+def test_numpy_integers_are_sizes():
+    two, x, w = np.int64(2), torch.randn(1, 4, 9, 9), torch.randn(4, 2, 2, 2)
+    found = cnnkern.functional.conv2d(x, w, stride=two, padding=(two, np.int32(1)), groups=two)
+    wanted = F.conv2d(x, w, stride=two, padding=(two, np.int32(1)), groups=two)
+    torch.testing.assert_close(found, wanted)
+    testing.assert_equal(cnnkern.functional.max_pool2d(x, two), F.max_pool2d(x, two))
+    found = cnnkern.functional.avg_pool2d(x, [two], two)
+    torch.testing.assert_close(found, F.avg_pool2d(x, [two], two))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
 IntOrInts = int | Sequence[int]
-INTS = (int, torch.SymInt)
+INTS = (int, torch.SymInt, numpy.integer)
 _LARGEST = 2**62
 _PLAIN = (Tensor, torch.nn.Parameter)
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -107,13 +108,18 @@ def expand(op: str, name: str, value: Any, dims: int) -> tuple[int, ...]:
             )
     check_range(op, name, values)
     if len(values) == 1:
-        return tuple(values) * dims
+        return (plain(values[0]),) * dims
     if len(values) != dims:
         raise RuntimeError(
             f"{op}: expected {name} to be a single integer value or a list of {dims} values to "
             f"match the dimensions of the input, but got {name}={list(values)}"
         )
-    return tuple(values)
+    return tuple(plain(entry) for entry in values)
+
+
+def plain(value: Any) -> Any:
+    """A Python int for NumPy's, whose kind torch takes too; symbolic sizes stay."""
+    return int(value) if isinstance(value, numpy.integer) else value
 
 
 def batched(op: str, input: Tensor, dims: int) -> tuple[Tensor, bool]:
