@@ -10,14 +10,22 @@ from torch import Tensor
 
 from cnnkern import _ops
 from cnnkern.backends import operators_for
-from cnnkern.functional._arguments import IntOrInts, check_floating, check_range, expand
+from cnnkern.functional._arguments import (
+    IntOrInts,
+    check_floating,
+    check_range,
+    check_tensor,
+    expand,
+)
 
 SizeOrSizes = int | None | Sequence[int | None]
 
 
-def _batched(op: str, input: Tensor, dims: int) -> tuple[Tensor, bool]:
+def _batched(op: str, input: Tensor, dims: int, takes_int64: bool) -> tuple[Tensor, bool]:
     """The input with a batch dimension, and whether it had one; in autocast's dtype."""
-    check_floating(op, input)
+    check_tensor(op, "input", 1, input)
+    if not (takes_int64 and input.dtype == torch.int64):
+        check_floating(op, input)
     if input.dim() not in (dims + 1, dims + 2):
         raise RuntimeError(
             f"{op}: non-empty {dims + 1}D or {dims + 2}D (batch mode) tensor expected for input, "
@@ -34,7 +42,7 @@ def _avg_pool(
     padding: IntOrInts, ceil_mode: bool, count_include_pad: bool, divisor_override: int | None,
     dilation: IntOrInts,
 ) -> Tensor:  # fmt: skip
-    input, has_batch = _batched(op, input, dims)
+    input, has_batch = _batched(op, input, dims, takes_int64=True)
     window = expand(op, "kernel_size", kernel_size, dims)
     no_stride = stride is None or (isinstance(stride, Sequence) and len(stride) == 0)
     output = _ops.avg_pool_forward(
@@ -138,7 +146,7 @@ def _output_size(op: str, output_size: Any, input: Tensor, dims: int) -> tuple[i
 def _adaptive(op: str, dims: int, input: Tensor, output_size: SizeOrSizes) -> Tensor:
     check_floating(op, input)
     size = _output_size(op, output_size, input, dims)
-    input, has_batch = _batched(op, input, dims)
+    input, has_batch = _batched(op, input, dims, takes_int64=False)
     output = _ops.adaptive_avg_pool_forward(operators_for(input), input, size)
     return output if has_batch else output.squeeze(0)
 

@@ -1,6 +1,7 @@
 #include "cpu/reference_avg_pool.h"
 
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #include "cpu/strides.h"
@@ -47,6 +48,13 @@ void for_each_window(const AvgPoolProblem& p, Body&& body) {
       }
 }
 
+// Integers wrap around in the sum, and are then divided as C does, towards zero.
+template <class T>
+T quotient(accumulator_t<T> sum, int64_t divisor) {
+  if constexpr (std::is_integral_v<T>) return static_cast<T>(static_cast<T>(sum) / divisor);
+  else return static_cast<T>(sum / static_cast<accumulator_t<T>>(divisor));
+}
+
 template <class T>
 void pool_plane(const AvgPoolProblem& p, const AvgPoolTensors& tensors, int64_t n, int64_t c) {
   using A = accumulator_t<T>;
@@ -58,7 +66,7 @@ void pool_plane(const AvgPoolProblem& p, const AvgPoolTensors& tensors, int64_t 
     for_each_window(p, [&](int64_t z, int64_t y, int64_t x, int64_t divisor, const auto& taps) {
       A sum = 0;
       for (const int64_t at : taps) sum += static_cast<A>(input[at * in.space.w]);
-      output[out.at(0, 0, z, y, x)] = static_cast<T>(sum / static_cast<A>(divisor));
+      output[out.at(0, 0, z, y, x)] = quotient<T>(sum, divisor);
     });
     return;
   }
@@ -74,7 +82,7 @@ void pool_plane(const AvgPoolProblem& p, const AvgPoolTensors& tensors, int64_t 
 
 void reference_avg_pool(const AvgPoolProblem& problem, const AvgPoolTensors& tensors,
                         const ParallelFor& parallel) {
-  dispatch(problem.dtype, [&]<class T>(T) {
+  dispatch_all(problem.dtype, [&]<class T>(T) {
     parallel(problem.n * problem.c, [&](int64_t begin, int64_t end) {
       for (int64_t task = begin; task < end; ++task)
         pool_plane<T>(problem, tensors, task / problem.c, task % problem.c);

@@ -18,6 +18,12 @@ void run_simd(const AvgPoolProblem& problem, const AvgPoolTensors& tensors, Isa 
   scalar::avg_pool(problem, tensors, parallel);
 }
 
+std::string refuse_integers(const AvgPoolProblem& problem, const Isa&) {
+  if (!is_integer(problem.dtype)) return {};
+  return std::string("it computes floating-point types, this problem is ") +
+         to_string(problem.dtype);
+}
+
 void run_reference(const AvgPoolProblem& problem, const AvgPoolTensors& tensors, Isa,
                    const ParallelFor& parallel) {
   reference_avg_pool(problem, tensors, parallel);
@@ -28,7 +34,7 @@ void run_reference(const AvgPoolProblem& problem, const AvgPoolTensors& tensors,
 const std::vector<AvgPoolCpuKernel>& avg_pool_cpu_kernel_table() {
   static const std::vector<AvgPoolCpuKernel> table = {
       {"simd", "rows in a buffer, then windows along w in nchw; a vector of channels in nhwc",
-       refuse_nothing, run_simd},
+       refuse_integers, run_simd},
       {"reference", "plain loops, one window at a time", refuse_nothing, run_reference},
   };
   return table;
