@@ -38,7 +38,7 @@ def _max_pool(
     if return_indices:
         output, indices = _ops.max_pool_forward(*arguments)
         return (output, indices) if has_batch else (output.squeeze(0), indices.squeeze(0))
-    if needs_function((input,)) or torch.jit.is_tracing():  # a trace serves both
+    if needs_function((input,)) or torch._C._get_tracing_state() is not None:
         output, _ = _ops.max_pool_forward(*arguments)
     else:
         output = _ops.max_pool_values(*arguments)
