@@ -89,8 +89,7 @@ def conv_input_grad(
     )
 
 
-@_translates
-def max_pool_forward(
+def _max_pool(
     input: Value, kernel_size: Sequence[int], stride: Sequence[int], padding: Sequence[int],
     dilation: Sequence[int], ceil_mode: bool,
 ) -> tuple[Value, Value]:  # fmt: skip
@@ -98,6 +97,15 @@ def max_pool_forward(
         input, kernel_shape=list(kernel_size), strides=list(stride), pads=[*padding, *padding],
         dilations=list(dilation), ceil_mode=int(ceil_mode),
     )  # fmt: skip
+    return output, indices
+
+
+@_translates
+def max_pool_forward(
+    input: Value, kernel_size: Sequence[int], stride: Sequence[int], padding: Sequence[int],
+    dilation: Sequence[int], ceil_mode: bool,
+) -> tuple[Value, Value]:  # fmt: skip
+    output, indices = _max_pool(input, kernel_size, stride, padding, dilation, ceil_mode)
     # ONNX counts through the whole tensor, torch through one plane.
     plane = onnx.ReduceProd(onnx.Shape(input, start=2), keepdims=0)
     return output, onnx.Mod(indices, plane)
@@ -108,10 +116,7 @@ def max_pool_values(
     input: Value, kernel_size: Sequence[int], stride: Sequence[int], padding: Sequence[int],
     dilation: Sequence[int], ceil_mode: bool,
 ) -> Value:  # fmt: skip
-    return onnx.MaxPool(
-        input, kernel_shape=list(kernel_size), strides=list(stride), pads=[*padding, *padding],
-        dilations=list(dilation), ceil_mode=int(ceil_mode),
-    )[0]  # fmt: skip
+    return _max_pool(input, kernel_size, stride, padding, dilation, ceil_mode)[0]
 
 
 @_translates

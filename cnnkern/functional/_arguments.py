@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 IntOrInts = int | Sequence[int]
+SizeOrSizes = int | None | Sequence[int | None]  # None: the input's own size
 INTS = (int, torch.SymInt, numpy.integer)
 _LARGEST = 2**62
 _PLAIN = (Tensor, torch.nn.Parameter)
@@ -61,10 +62,10 @@ _TORCHS_NAMES = {
 }  # fmt: skip
 
 
-def check_floating(op: str, input: Any) -> None:
-    """For what torch, too, has for floating-point numbers only."""
+def check_floating(op: str, input: Any, *others: torch.dtype) -> None:
+    """For what torch, too, has for floating-point numbers only, or for few other dtypes."""
     check_tensor(op, "input", 1, input)
-    if input.dtype not in FLOATS:
+    if input.dtype not in FLOATS and input.dtype not in others:
         name = _TORCHS_NAMES.get(input.dtype, str(input.dtype)[6:])
         raise NotImplementedError(
             f"{op}: \"{op}\" not implemented for '{name}': float32, float64, float16 or bfloat16 "
@@ -115,6 +116,21 @@ def expand(op: str, name: str, value: Any, dims: int) -> tuple[int, ...]:
             f"match the dimensions of the input, but got {name}={list(values)}"
         )
     return tuple(plain(entry) for entry in values)
+
+
+def strides(op: str, stride: Any, window: tuple[int, ...], dims: int) -> tuple[int, ...]:
+    """A pooling's, which are the window's where none are given."""
+    if stride is None or (isinstance(stride, Sequence) and len(stride) == 0):
+        return window
+    return expand(op, "stride", stride, dims)
+
+
+def output_sizes(op: str, values: Sequence[Any], input: Tensor, dims: int) -> tuple[int, ...]:
+    """An adaptive pooling's: one for each spatial dimension, None stands for the input's."""
+    sizes = zip(values, input.shape[-dims:])
+    result = tuple(size if value is None else value for value, size in sizes)
+    check_range(op, "output_size", result)
+    return expand(op, "output_size", result, dims)
 
 
 def plain(value: Any) -> Any:

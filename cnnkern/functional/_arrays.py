@@ -17,10 +17,8 @@ def accept_arrays(module: str, names: list[str]) -> None:
     for name in names:
         function = getattr(sys.modules[module], name)
         wrapped = _accepting_arrays(function)
-        for place in (
-            module,
-            function.__module__,
-        ):  # one object, so that it can be pickled
+        # In both places one object, so that it can be pickled.
+        for place in (module, function.__module__):
             setattr(sys.modules[place], name, wrapped)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,13 +10,11 @@ from torch import Tensor
 from cnnkern import _ops
 from cnnkern.backends import operators_for
 from cnnkern.functional._arguments import (
+    SizeOrSizes,
     check_floating,
-    check_range,
-    expand,
     float32_under_autocast,
+    output_sizes,
 )
-
-SizeOrSizes = int | None | Sequence[int | None]
 
 
 def check_rank(op: str, input: Tensor, dims: int) -> None:
@@ -44,10 +41,7 @@ def _output_size(op: str, output_size: Any, input: Tensor, dims: int) -> tuple[i
             )  # fmt: skip
             raise RuntimeError(f"{op}(): {wanted}, but got {values}")
     check_rank(op, input, dims)
-    sizes = zip(values, input.shape[-dims:])
-    result = tuple(size if value is None else value for value, size in sizes)
-    check_range(op, "output_size", result)
-    return expand(op, "output_size", result, dims)
+    return output_sizes(op, values, input, dims)
 
 
 def _adaptive(

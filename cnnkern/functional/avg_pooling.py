@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,27 +11,24 @@ from cnnkern import _ops
 from cnnkern.backends import operators_for
 from cnnkern.functional._arguments import (
     IntOrInts,
+    SizeOrSizes,
     check_floating,
-    check_range,
-    check_tensor,
     expand,
+    float32_under_autocast,
+    output_sizes,
+    strides,
 )
 
-SizeOrSizes = int | None | Sequence[int | None]
 
-
-def _batched(op: str, input: Tensor, dims: int, takes_int64: bool) -> tuple[Tensor, bool]:
+def _batched(op: str, input: Tensor, dims: int) -> tuple[Tensor, bool]:
     """The input with a batch dimension, and whether it had one; in autocast's dtype."""
-    check_tensor(op, "input", 1, input)
-    if not (takes_int64 and input.dtype == torch.int64):
-        check_floating(op, input)
     if input.dim() not in (dims + 1, dims + 2):
         raise RuntimeError(
             f"{op}: non-empty {dims + 1}D or {dims + 2}D (batch mode) tensor expected for input, "
             f"but got input of size: {list(input.shape)}"
         )
-    if dims == 3 and input.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-        input = input.to(torch.promote_types(input.dtype, torch.float32))  # torch's choice, too
+    if dims == 3:
+        input = float32_under_autocast(input)
     has_batch = input.dim() == dims + 2
     return (input if has_batch else input.unsqueeze(0)), has_batch
 
@@ -42,14 +38,14 @@ def _avg_pool(
     padding: IntOrInts, ceil_mode: bool, count_include_pad: bool, divisor_override: int | None,
     dilation: IntOrInts,
 ) -> Tensor:  # fmt: skip
-    input, has_batch = _batched(op, input, dims, takes_int64=True)
+    check_floating(op, input, torch.int64)
+    input, has_batch = _batched(op, input, dims)
     window = expand(op, "kernel_size", kernel_size, dims)
-    no_stride = stride is None or (isinstance(stride, Sequence) and len(stride) == 0)
     output = _ops.avg_pool_forward(
         operators_for(input),
         input,
         window,
-        window if no_stride else expand(op, "stride", stride, dims),
+        strides(op, stride, window, dims),
         expand(op, "padding", padding, dims),
         expand(op, "dilation", dilation, dims),
         bool(ceil_mode),
@@ -137,16 +133,13 @@ def _output_size(op: str, output_size: Any, input: Tensor, dims: int) -> tuple[i
                 f"output_size must be {dims} values or one int"
             )  # fmt: skip
             raise RuntimeError(f"{op}: {wanted}, but got {values}")
-    sizes = zip(values, input.shape[-dims:])
-    result = tuple(size if value is None else value for value, size in sizes)
-    check_range(op, "output_size", result)
-    return expand(op, "output_size", result, dims)
+    return output_sizes(op, values, input, dims)
 
 
 def _adaptive(op: str, dims: int, input: Tensor, output_size: SizeOrSizes) -> Tensor:
     check_floating(op, input)
     size = _output_size(op, output_size, input, dims)
-    input, has_batch = _batched(op, input, dims, takes_int64=False)
+    input, has_batch = _batched(op, input, dims)
     output = _ops.adaptive_avg_pool_forward(operators_for(input), input, size)
     return output if has_batch else output.squeeze(0)
 

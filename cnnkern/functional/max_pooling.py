@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ import torch
 from cnnkern import _ops
 from cnnkern._library import needs_function
 from cnnkern.backends import operators_for
-from cnnkern.functional._arguments import IntOrInts, batched, check_input, expand
+from cnnkern.functional._arguments import IntOrInts, batched, check_input, expand, strides
 
 
 def _max_pool(
@@ -25,12 +24,11 @@ def _max_pool(
         )
     input, has_batch = batched(op, input, dims)
     window = expand(op, "kernel_size", kernel_size, dims)
-    no_stride = stride is None or (isinstance(stride, Sequence) and len(stride) == 0)
     arguments = (
         operators_for(input),
         input,
         window,
-        window if no_stride else expand(op, "stride", stride, dims),
+        strides(op, stride, window, dims),
         expand(op, "padding", padding, dims),
         expand(op, "dilation", dilation, dims),
         bool(ceil_mode),

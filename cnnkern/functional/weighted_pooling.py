@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from cnnkern.functional import convolution
-from cnnkern.functional._arguments import IntOrInts, check_input, check_tensor, expand
+from cnnkern.functional._arguments import (
+    IntOrInts,
+    check_input,
+    check_tensor,
+    expand,
+    strides,
+)
 
 
 def _end_padding(size: Any, begin: int, footprint: int, stride: int) -> Any:
@@ -37,8 +42,7 @@ def _weighted_avg_pool(
             f"{op}: expected weight of {dims} dimensions, or one more for each of the input's "
             f"{channels} channels, but got size {list(weight.shape)}"
         )
-    no_stride = stride is None or (isinstance(stride, Sequence) and len(stride) == 0)
-    steps = tuple(window) if no_stride else expand(op, "stride", stride, dims)
+    steps = strides(op, stride, tuple(window), dims)
     begin, gaps = expand(op, "padding", padding, dims), expand(op, "dilation", dilation, dims)
     end = begin
     if ceil_mode:
