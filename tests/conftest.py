@@ -23,6 +23,6 @@ def pytest_runtest_makereport(item, call):
     """A failing test of a problem prints the command that asks about the same problem."""
     report = (yield).get_result()
     case = getattr(item, "callspec", None) and item.callspec.params.get("case")
-    if report.failed and case is not None:
+    if report.failed and hasattr(case, "text"):
         command = f"python -m cnnkern explain '{case.text}' --device {case.device}"
         report.sections.append(("problem", f"{case.text}\n{command}"))

@@ -40,6 +40,7 @@ struct Candidate {
 
 AvgPoolPlan plan_avg_pool(const AvgPoolProblem& problem, const DeviceCaps& device,
                           const std::string& forced) {
+  require_floating_point(problem.dtype);
   const Candidate candidates[] = {{kernel_name(problem.direction)}};
   AvgPoolPlan plan;
   choose(std::span<const Candidate>(candidates), problem, device, forced, &plan.refusals);

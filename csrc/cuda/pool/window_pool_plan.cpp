@@ -51,6 +51,7 @@ struct Candidate {
 
 WindowPoolPlan plan_window_pool(const WindowPoolProblem& problem, const DeviceCaps& device,
                                 const std::string& forced) {
+  require_floating_point(problem.dtype);
   const Candidate candidates[] = {{kernel_name(problem.direction)}};
   WindowPoolPlan plan;
   choose(std::span<const Candidate>(candidates), problem, device, forced, &plan.refusals);
