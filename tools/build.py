@@ -202,7 +202,8 @@ def build(destination: Path, folder: Path) -> None:
     ninja = NinjaFile(folder)
 
     # _C: host code, CPU kernels per instruction set, plans; CUDA kernels if nvcc is there.
-    host = sources(".", "common", "torch", "cpu", "cpu/conv", "cpu/pool", "cuda/conv", "cuda/pool")
+    plans = ("cuda/conv", "cuda/conv/ladder", "cuda/pool")
+    host = sources(".", "common", "torch", "cpu", "cpu/conv", "cpu/pool", *plans)
     host = [s for s in host if s.name not in ("bindings_cuda.cpp", "bindings_emulator.cpp")]
     objects = []
     for source in host:
@@ -210,7 +211,7 @@ def build(destination: Path, folder: Path) -> None:
         if cuda and source.name == "module.cpp":
             more = "-DCNNKERN_WITH_CUDA"
         objects.append(ninja.compile("cxx", compiler, source, "host", f"{common} {more}"))
-    cuda_sources = sources("cuda/conv", "cuda/conv/ladder", "cuda/pool", suffix=".cu")
+    cuda_sources = sources(*plans, suffix=".cu")
     core_link = link
     if cuda:
         nvcc_flags = (
@@ -239,7 +240,7 @@ def build(destination: Path, folder: Path) -> None:
     objects = [
         ninja.compile("cxx", compiler, source, "emulator", emulator_flags)
         for source in [
-            *sources("common", "cuda/conv", "cuda/pool", "emulator"),
+            *sources("common", *plans, "emulator"),
             ROOT / "csrc/ops.cpp",
             *(s for s in sources("torch") if s.stem.endswith("_args")),
             ROOT / "csrc/torch/bindings_emulator.cpp",

@@ -13,6 +13,7 @@ constexpr Launcher launchers[] = {
   launch_simt_dgrad<Layout::layout, vector, m, n, k>,
 #define CNNKERN_SIMT_WGRAD(layout, vector, m, n, k) \
   launch_simt_wgrad<Layout::layout, vector, m, n, k>,
+#define CNNKERN_LADDER(rung) launch_ladder_##rung,
 #define CNNKERN_DIRECT(direction, dtype, type) launch_direct<type>,
 #include "cuda/conv/conv_kernels.inc"
 };

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <sstream>
 
+#include "cuda/conv/ladder/ladder.h"
+
 namespace cnnkern {
 namespace {
 
@@ -133,6 +135,7 @@ struct Candidate {
   bool forced;  // then only what it cannot do counts, not what others do better
 
   std::string refuse(const ConvProblem& problem, const DeviceCaps& device) const {
+    if (info->rung > 0) return refuse_ladder(*info, problem, device);
     if (info->tile.m == 0) return "";
     std::string reason = refuse_simt(*info, problem, device);
     return reason.empty() && !forced ? yield_simt(*info, problem, device) : reason;
@@ -201,6 +204,7 @@ std::vector<ConvKernelInfo> conv_kernel_table(int arch) {
   simt_kernel("dgrad", ConvDirection::dgrad, Layout::layout, vector, {m, n, k}, arch),
 #define CNNKERN_SIMT_WGRAD(layout, vector, m, n, k) \
   simt_kernel("wgrad", ConvDirection::wgrad, Layout::layout, vector, {m, n, k}, arch),
+#define CNNKERN_LADDER(rung) ladder_kernel(rung),
 #define CNNKERN_DIRECT(direction, dtype, type) \
   direct_kernel(#direction, ConvDirection::direction, DType::dtype, #type),
 #include "cuda/conv/conv_kernels.inc"
@@ -214,7 +218,8 @@ ConvPlan plan_conv(const ConvProblem& problem, const DeviceCaps& device,
   std::vector<Candidate> candidates;
   for (size_t i = 0; i < table.size(); ++i) {
     const ConvKernelInfo& row = table[i];
-    const bool generic = row.tile.m == 0;
+    if (row.rung > 0 && row.name != forced) continue;  // for readers
+    const bool generic = row.tile.m == 0 && row.rung == 0;
     if (row.direction == problem.direction && (row.any_layout || row.layout == problem.layout) &&
         (!generic || row.dtype == problem.dtype))
       candidates.push_back({row.name, static_cast<int>(i), &row, !forced.empty()});
@@ -229,7 +234,8 @@ ConvPlan plan_conv(const ConvProblem& problem, const DeviceCaps& device,
   plan.threads = kernel.threads;
   plan.shared_bytes = kernel.shared_bytes;
   plan.symbol = kernel.symbol;
-  if (kernel.tile.m == 0) plan_direct(problem, plan);
+  if (kernel.rung > 0) plan_ladder(problem, plan);
+  else if (kernel.tile.m == 0) plan_direct(problem, plan);
   else plan_simt(problem, device, plan);
   return plan;
 }
