@@ -70,12 +70,17 @@ MASKS = [
         *(DGRAD, STRIDED, SIMT),
         ("class_row", DGRAD, "row < p.class_rows", "row <= p.class_rows"),
         ("class_height", DGRAD, "pixel.h < p.input_extent.h", "pixel.h <= p.input_extent.h"),
-        ("dgrad_depth", DGRAD, "if (index >= pixels.depth) return -1;", ""),
+        ("dgrad_depth", DGRAD, "index < pixels.depth ? offset : -1", "offset"),
     ),
     *of(
         "mask",
         *(WGRAD, "n3c5h5w7k6r3s3p1 wgrad nchw", SIMT),
-        ("gradient_pixel", WGRAD, "if (pixel >= p.input.pixels) return -1;", ""),
+        (
+            "gradient_pixel",
+            WGRAD,
+            "return pixel < p.input.pixels ? image * p.k * volume + (pixel - image * volume) : -1;",
+            "return image * p.k * volume + (pixel - image * volume);",
+        ),
         ("weight_row", WGRAD, "return k < rows ?", "return k <= rows ?", "out of the bounds"),
     ),
     *of(
@@ -118,8 +123,8 @@ BOUNDS = [
     *of(
         "bound off by one",
         *(FPROP, "n1c3h9w8k9r3s3p1 nchw", SIMT),
-        ("pixels", GATHER, "if (index >= pixels) return", "if (index > pixels) return"),
-        ("elements", GATHER, "if (index >= elements) return", "if (index > elements) return"),
+        ("pixels", GATHER, "index < pixels)", "index <= pixels)"),
+        ("elements", GATHER, "index < elements)", "index <= elements)"),
     ),
     *of(
         "bound off by one",
@@ -194,13 +199,18 @@ STRIDES = [
         "stride, offset or tap",
         *(FPROP, RAGGED, SIMT_VEC4),
         (
-            "pitch_of_shared_rows",
-            *(LOADER, "along_k ? tile_k + 4 : tile_mn", "along_k ? tile_k : tile_mn"),
+            "shared_rows_overlap",
+            *(LOADER, "row * tile_k + (k ^ (row & 4))", "row * (tile_k - 4) + k"),
+            "race: ",
         ),
         (
-            "pitch_of_shared_rows_too_wide",
-            *(LOADER, "along_k ? tile_k + 4 : tile_mn", "along_k ? tile_k + 8 : tile_mn"),
+            "shared_rows_too_far_apart",
+            *(LOADER, "row * tile_k + (k ^ (row & 4))", "row * (tile_k + 8) + k"),
             "race: |out of the bounds of shared memory|red zone",
+        ),
+        (
+            "shared_rows_swizzled_on_one_side",
+            *(GEMM, "k_major_place<tile_k>(row(i), k)", "k_major_place<tile_k>(row(i) & ~4, k)"),
         ),
         ("stage_written_twice", GEMM, "write = write + 1 == stages ? 0 : write + 1;", ""),
     ),

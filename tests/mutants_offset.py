@@ -89,8 +89,8 @@ CUTS = [
     cut(
         "filter_depth",
         DGRAD,
-        "return k * p.filter_elements + ",
-        "return k * static_cast<int>(p.filter_elements) + ",
+        "k * p.filter_elements + ",
+        "k * static_cast<int>(p.filter_elements) + ",
         *(DGRAD, "n1c2100004h4w4k1028r1 dgrad", SIMT),
     ),
     cut(

@@ -25,8 +25,10 @@ BARRIERS = [
             "copy_before_the_barrier",
             GEMM,
             "      __syncthreads();  // this tile has arrived for all, and nobody reads "
-            "the one before any more\n      copy_next(tile + stages - 1);",
-            "      copy_next(tile + stages - 1);\n      __syncthreads();",
+            "the one before any more\n"
+            "      multiply_tile(shared.stage[read], sums, [&] { copy_next(tile + stages - 1); });",
+            "      copy_next(tile + stages - 1);\n      __syncthreads();\n"
+            "      multiply_tile(shared.stage[read], sums, [] {});",
             "race: ",
         ),
     ),

@@ -26,9 +26,9 @@ void launch_simt_dgrad(const ConvPlan&, const ConvProblem&, const ConvTensors&, 
 template <Layout layout, int vector, int m, int n, int k>
 void launch_simt_wgrad(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
 
-#define CNNKERN_LADDER(rung) \
-  void launch_ladder_##rung(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
-#include "cuda/conv/conv_kernels.inc"
+using LadderLauncher = void(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
+LadderLauncher launch_ladder_1, launch_ladder_2, launch_ladder_3, launch_ladder_4, launch_ladder_5,
+    launch_ladder_6;
 
 inline dim3 grid_of(const ConvPlan& plan) {
   return dim3(static_cast<unsigned>(plan.grid[0]), static_cast<unsigned>(plan.grid[1]),

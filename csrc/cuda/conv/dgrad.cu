@@ -119,12 +119,13 @@ struct GatheredOutput {
   }
 
   __device__ __forceinline__ GatherPoint depth(int index) const {
-    if (index >= pixels.depth) return GatherSource::outside();
     Index3 tap;
     const int k = pixels.filter.split(index, tap);
-    return pixels.p.output.point(0, k,
-                                 {-tap.d * pixels.p.d.output_step, -tap.h * pixels.p.h.output_step,
-                                  -tap.w * pixels.p.w.output_step});
+    return pixels.p.output
+        .point(0, k,
+               {-tap.d * pixels.p.d.output_step, -tap.h * pixels.p.h.output_step,
+                -tap.w * pixels.p.w.output_step})
+        .only_if(index < pixels.depth);
   }
 
   __device__ __forceinline__ Access access(const GatherPoint& a, const GatherPoint& b) const {
@@ -145,7 +146,6 @@ struct FilterTaps {
   }
 
   __device__ __forceinline__ int64_t depth(int index) const {
-    if (index >= pixels.depth) return -1;
     const auto& p = pixels.p;
     Index3 tap;
     const int k = pixels.filter.split(index, tap);
@@ -154,7 +154,9 @@ struct FilterTaps {
     const int s = pixels.w.first_tap + tap.w * p.w.tap_step;
     const int64_t position =
         (static_cast<int64_t>(t) * p.filter_extent.h + r) * p.filter_extent.w + s;
-    return k * p.filter_elements + position * (layout == Layout::nhwc ? p.c_per_group : 1);
+    const int64_t offset =
+        k * p.filter_elements + position * (layout == Layout::nhwc ? p.c_per_group : 1);
+    return index < pixels.depth ? offset : -1;
   }
 
   __device__ __forceinline__ Access access(int64_t row, int64_t depth) const {

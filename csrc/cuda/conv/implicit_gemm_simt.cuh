@@ -23,8 +23,8 @@ struct SimtShared {
   static constexpr Tile tile{tile_m, tile_n, tile_k};
 
   struct Stage {
-    float a[tile_m * simt_row_pitch(tile)];
-    float b[tile_n * simt_row_pitch(tile)];
+    float a[tile_m * tile_k];
+    float b[tile_n * tile_k];
   };
   Stage stage[stages];
 
@@ -70,10 +70,8 @@ struct SimtGemm {
 #if CNNKERN_ARCH >= 800
     int write = 0;
     const auto copy_next = [&](int tile) {
-      if (tile < tiles) {
-        a.copy_async(shared.stage[write].a);
-        b.copy_async(shared.stage[write].b);
-      }
+      a.copy_async(shared.stage[write].a, tile < tiles);
+      b.copy_async(shared.stage[write].b, tile < tiles);
       cp_async_commit();  // an empty group too, so that the count of groups is the count of tiles
       write = write + 1 == stages ? 0 : write + 1;
     };
@@ -82,8 +80,7 @@ struct SimtGemm {
     for (int tile = 0; tile < tiles; ++tile) {
       cp_async_wait<stages - 2>();
       __syncthreads();  // this tile has arrived for all, and nobody reads the one before any more
-      copy_next(tile + stages - 1);
-      multiply_tile(shared.stage[read], sums);
+      multiply_tile(shared.stage[read], sums, [&] { copy_next(tile + stages - 1); });
       read = read + 1 == stages ? 0 : read + 1;
     }
 #else
@@ -94,7 +91,7 @@ struct SimtGemm {
     for (int tile = 0; tile < tiles; ++tile) {
       const bool more = tile + 1 < tiles;
       if (more) a.load(), b.load();
-      multiply_tile(shared.stage[read], sums);
+      multiply_tile(shared.stage[read], sums, [] {});
       read = (read + 1) % stages;
       if (more) a.store(shared.stage[read].a), b.store(shared.stage[read].b);
       __syncthreads();
@@ -118,7 +115,7 @@ struct SimtGemm {
     if constexpr (major_a == Major::k) {
 #pragma unroll
       for (int i = 0; i < thread_m; ++i) {
-        const Four four = load_shared<Four>(a + row(i) * (tile_k + 4) + k);
+        const Four four = load_shared<Four>(a + k_major_place<tile_k>(row(i), k));
 #pragma unroll
         for (int kk = 0; kk < slab; ++kk) slab_a[i][kk] = four[kk];
       }
@@ -134,16 +131,19 @@ struct SimtGemm {
     }
   }
 
+  // Calls `between` after the first slab, where its arithmetic runs beside the FMAs.
+  template <class Between>
   __device__ __forceinline__ static void multiply_tile(const typename Shared::Stage& stage,
-                                                       Accumulators& sums) {
+                                                       Accumulators& sums, Between&& between) {
 #pragma unroll
     for (int k = 0; k < tile_k; k += slab) {
+      if (k == slab) between();
       float a[thread_m][slab];
       load_a(stage.a, k, a);
       if constexpr (major_b == Major::k) {
 #pragma unroll
         for (int j = 0; j < thread_n; ++j) {
-          const Four b = load_shared<Four>(stage.b + column(j) * (tile_k + 4) + k);
+          const Four b = load_shared<Four>(stage.b + k_major_place<tile_k>(column(j), k));
 #pragma unroll
           for (int kk = 0; kk < slab; ++kk)
 #pragma unroll

@@ -25,12 +25,17 @@ inline Index3 narrow(const Extent3& extent) {
   return {static_cast<int>(extent.d), static_cast<int>(extent.h), static_cast<int>(extent.w)};
 }
 
+inline constexpr int far_outside = -(1 << 30);  // two of them still do not overflow
+
 struct GatherPoint {
   int64_t offset;  // elements
   int d, h, w;
-};
 
-inline constexpr int far_outside = -(1 << 30);  // two of them still do not overflow
+  /// This point, or one outside of every image: a choice, which costs less than a branch.
+  __device__ __forceinline__ GatherPoint only_if(bool exists) const {
+    return {offset, exists ? d : far_outside, h, w};
+  }
+};
 
 /// Splits a pixel index into image and coordinates, and a depth index into channel and tap: in
 /// the order in which the tensors lie, so that neighbours in the index are neighbours in memory.
@@ -122,19 +127,20 @@ struct InputWindows {
         elements(static_cast<int>(p.c_per_group() * p.filter.volume())) {}
 
   __device__ __forceinline__ GatherPoint pixel(int index) const {
-    if (index >= pixels) return GatherSource::outside();
     Index3 at;
     const int image = windows.split(index, at);
-    return source.point(
-        image, 0, {at.d * stride.d - pad.d, at.h * stride.h - pad.h, at.w * stride.w - pad.w});
+    return source
+        .point(image, 0,
+               {at.d * stride.d - pad.d, at.h * stride.h - pad.h, at.w * stride.w - pad.w})
+        .only_if(index < pixels);
   }
 
   /// Channels count from the group's first.
   __device__ __forceinline__ GatherPoint tap(int index) const {
-    if (index >= elements) return GatherSource::outside();
     Index3 at;
     const int channel = filter.split(index, at);
-    return source.point(0, channel, {at.d * dilation.d, at.h * dilation.h, at.w * dilation.w});
+    return source.point(0, channel, {at.d * dilation.d, at.h * dilation.h, at.w * dilation.w})
+        .only_if(index < elements);
   }
 };
 

@@ -18,12 +18,8 @@ constexpr int simt_threads(Tile tile) { return 16 * (tile.n / 8); }
 /// K tiles in flight: cp.async (sm_80 on) fills a ring of four; before, two buffers take turns.
 constexpr int simt_stages(int arch) { return arch >= 80 ? 4 : 2; }
 
-/// Floats between rows of an operand kept k-major in shared memory: 4 more than k, so that eight
-/// threads reading 16 bytes of eight rows meet eight different banks.
-constexpr int simt_row_pitch(Tile tile) { return tile.k + 4; }
-
 constexpr int64_t simt_shared_bytes(Tile tile, int arch) {
-  return int64_t{4} * simt_stages(arch) * (tile.m + tile.n) * simt_row_pitch(tile);
+  return int64_t{4} * simt_stages(arch) * (tile.m + tile.n) * tile.k;
 }
 
 }  // namespace cnnkern

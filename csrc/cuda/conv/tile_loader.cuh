@@ -11,7 +11,7 @@
 // that moves, so divisions stay out of the inner loop. Its memory runs along k or along mn, and its
 // tile in shared memory runs the same way (Major), so that 16 global bytes are 16 shared bytes: no
 // operand is ever transposed, and cp.async serves them all.
-//   Major::k    rows of k floats, pitch k + 4: [mn][k]
+//   Major::k    rows of k floats, swizzled: [mn][k]
 //   Major::mn   rows of mn floats: [k][mn]
 // From sm_80 on a tile travels by cp.async; before, through registers, loaded ahead and stored
 // late.
@@ -25,6 +25,15 @@ namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 
 enum class Major { k, mn };
 
+/// Where depth k of a row lies in a k-major tile. Eight threads read 16 bytes of eight neighbouring
+/// rows: of rows of 32 bytes the first and the fifth would meet in one group of banks, so in every
+/// second four rows the two halves change places.
+template <int tile_k>
+__device__ __forceinline__ constexpr int k_major_place(int row, int k) {
+  static_assert(tile_k == 8);
+  return row * tile_k + (k ^ (row & 4));
+}
+
 struct Access {
   const float* address;
   bool valid;
@@ -33,7 +42,6 @@ struct Access {
 template <class Operand, Major major, int vector, int tile_mn, int tile_k, int threads>
 class TileLoader {
   static constexpr bool along_k = major == Major::k;
-  static constexpr int pitch = along_k ? tile_k + 4 : tile_mn;
   // `line` neighbouring threads load neighbouring vectors of one shared row, at most a warp, so
   // that the coordinate across is the same for all of them.
   static constexpr int row_vectors = (along_k ? tile_k : tile_mn) / vector;
@@ -60,9 +68,11 @@ class TileLoader {
   }
 
 #if CNNKERN_ARCH >= 800
-  /// Starts copying the next tile.
-  __device__ __forceinline__ void copy_async(float* tile) {
+  /// Starts copying the next tile, if there are `more`. The addresses are computed in any case:
+  /// without a branch the compiler spreads that over the FMAs.
+  __device__ __forceinline__ void copy_async(float* tile, bool more) {
     visit([&](int i, int j, Access from) {
+      if (!more) return;
       if constexpr (vector == 4) cp_async_16(tile + place(i, j), from.address, from.valid);
       else cp_async_4(tile + place(i, j), from.address, from.valid);
     });
@@ -87,8 +97,8 @@ class TileLoader {
  private:
   /// Where the vector of the thread's i-th row and j-th depth lies in the tile.
   __device__ __forceinline__ int place(int i, int j) const {
-    return along_k ? (across_ + i * step) * pitch + along_
-                   : (across_ + j * step) * pitch + along_ + i * line * vector;
+    return along_k ? k_major_place<tile_k>(across_ + i * step, along_)
+                   : (across_ + j * step) * tile_mn + along_ + i * line * vector;
   }
 
   // Calls body(i, j, access) for each of the thread's vectors of this tile; moves on to the next.

@@ -37,10 +37,9 @@ struct OutputGradient {
   }
 
   __device__ __forceinline__ int64_t depth(int pixel) const {
-    if (pixel >= p.input.pixels) return -1;
-    if constexpr (layout == Layout::nhwc) return pixel * p.k;
+    if constexpr (layout == Layout::nhwc) return pixel < p.input.pixels ? pixel * p.k : -1;
     const int64_t image = p.input.windows.image(pixel), volume = p.output_volume;
-    return image * p.k * volume + (pixel - image * volume);
+    return pixel < p.input.pixels ? image * p.k * volume + (pixel - image * volume) : -1;
   }
 
   __device__ __forceinline__ Access access(int64_t row, int64_t depth) const {

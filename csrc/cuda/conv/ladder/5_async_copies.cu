@@ -40,15 +40,15 @@ __global__ void __launch_bounds__(256, 1) ladder_5_async_copies(LadderProblem<fl
   const int tiles = (p.depth + 7) / 8;
 
   const auto copy = [&](int tile) {
+    Stage& stage = shared.stage[tile % stages];
+    const int depth = tile * 8 + k4;
+    const auto tap = p.tap(depth);
+    const bool in_image = p.inside(window, tap), in_filter = filter_exists && depth < p.depth;
+    const float* from_image = p.input + (in_image ? window.offset + tap.offset : 0);
+    const float* from_filter = p.weight + (in_filter ? (first_n + row) * p.depth + depth : 0);
     if (tile < tiles) {
-      Stage& stage = shared.stage[tile % stages];
-      const int depth = tile * 8 + k4;
-      const auto tap = p.tap(depth);
-      const bool in_image = p.inside(window, tap), in_filter = filter_exists && depth < p.depth;
-      cp_async_16(&stage.a[row][place(row, k4)],
-                  p.input + (in_image ? window.offset + tap.offset : 0), in_image);
-      cp_async_16(&stage.b[row][place(row, k4)],
-                  p.weight + (in_filter ? (first_n + row) * p.depth + depth : 0), in_filter);
+      cp_async_16(&stage.a[row][place(row, k4)], from_image, in_image);
+      cp_async_16(&stage.b[row][place(row, k4)], from_filter, in_filter);
     }
     cp_async_commit();  // an empty group too, so that the count of groups is the count of tiles
   };
@@ -59,10 +59,10 @@ __global__ void __launch_bounds__(256, 1) ladder_5_async_copies(LadderProblem<fl
   for (int tile = 0; tile < tiles; ++tile) {
     cp_async_wait<stages - 2>();
     __syncthreads();  // this tile has arrived for all, and nobody reads the one before any more
-    copy(tile + stages - 1);
     const Stage& stage = shared.stage[tile % stages];
 #pragma unroll
     for (int k = 0; k < 8; k += 4) {
+      if (k == 4) copy(tile + stages - 1);  // its arithmetic runs beside the multiplications
       Vector<float, 4> a[8];
 #pragma unroll
       for (int i = 0; i < 8; ++i)

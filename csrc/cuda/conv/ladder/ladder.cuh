@@ -65,10 +65,10 @@ struct LadderProblem {
     int offset, h, w;
   };
   __device__ __forceinline__ Tap tap(int k) const {
-    if (k >= depth) return {0, -(1 << 30), 0};
     int channel, s;
     const int r = by_s.divmod(by_c.divmod(k, channel), s);
-    return {(r * dilation_h * w + s * dilation_w) * c + channel, r * dilation_h, s * dilation_w};
+    return {(r * dilation_h * w + s * dilation_w) * c + channel,
+            k < depth ? r * dilation_h : -(1 << 30), s * dilation_w};
   }
 
   /// Whether the element lies inside the image; elsewhere it counts as zero.
