@@ -16,6 +16,7 @@ CSRC = ROOT / "csrc"
 sys.path.insert(0, str(ROOT / "tests" / "cpp"))
 import build as cpp_build  # noqa: E402
 
+CONV = "cuda/conv"
 GEMM = "cuda/conv/implicit_gemm_simt.cuh"
 LOADER = "cuda/conv/tile_loader.cuh"
 GATHER = "cuda/conv/pixel_gather.cuh"

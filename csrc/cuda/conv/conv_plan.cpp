@@ -57,8 +57,8 @@ const std::vector<ConvKernelInfo>& cached_table(int arch) {
 SplitK split_wgrad(const ConvKernelInfo& kernel, const ConvProblem& p, const DeviceCaps& device) {
   if (p.direction != ConvDirection::wgrad) return {};
   const GemmView view = gemm_view(p);
-  return choose_split_k({kernel.tile, kernel.dtype, tiles(view, kernel.tile) * p.groups, view.depth,
-                         p.weight_elements()},
+  return choose_split_k({kernel.tile, kernel.threads, kernel.dtype,
+                         tiles(view, kernel.tile) * p.groups, view.depth, p.weight_elements()},
                         device);
 }
 

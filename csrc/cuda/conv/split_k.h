@@ -1,8 +1,8 @@
 // Into how many parts a GEMM's depth is cut, so that few tiles with a long depth fill a device.
 //
-// A model, not a measurement: cycles of one multiprocessor. A wave of blocks takes as long as its
-// depth; the parts are written, read again and added up by a second kernel. The depth is cut only
-// where that is modelled faster than leaving it whole.
+// A model, not a measurement: cycles of the busiest multiprocessor. Its blocks share its rate, and
+// one alone has too few warps to use it; the parts are written, read again and added up by a second
+// kernel. The depth is cut only where that is modelled faster than leaving it whole.
 #pragma once
 
 #include "common/device_caps.h"
@@ -13,6 +13,7 @@ namespace cnnkern {
 
 struct SplitGemm {
   Tile tile;
+  int threads;
   DType dtype;
   int64_t blocks;    // tiles of all groups
   int64_t depth;     // of one of them

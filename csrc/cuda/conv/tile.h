@@ -26,9 +26,9 @@ constexpr int64_t simt_shared_bytes(Tile tile, int arch) {
   return int64_t{4} * simt_stages(arch) * (tile.m + tile.n) * simt_row_pitch(tile);
 }
 
-/// Tensor-core tiles: warps of 64 × 64, or 64 × 32 in small tiles, and a ring of three stages.
+/// Tensor-core tiles: warps of 64 × 64 in the square of 128, else of 64 × 32; a ring of three stages.
 constexpr int mma_stages = 3;
-constexpr int mma_warp_n(Tile tile) { return tile.m * tile.n > 128 * 64 ? 64 : 32; }
+constexpr int mma_warp_n(Tile tile) { return tile.m == 128 && tile.n == 128 ? 64 : 32; }
 constexpr int mma_threads(Tile tile) { return 32 * (tile.m / 64) * (tile.n / mma_warp_n(tile)); }
 constexpr int64_t mma_shared_bytes(Tile tile) {
   return int64_t{2} * mma_stages * (tile.m + tile.n) * tile.k;

@@ -158,7 +158,7 @@ __device__ __forceinline__ void store_sums(const WgradMmaParams<Element, dims>& 
 #endif
 
 template <class Element, int m, int n, int k, int dims>
-__global__ void __launch_bounds__(32 * (m / 64) * (n / (m * n > 128 * 64 ? 64 : 32)))
+__global__ void __launch_bounds__(32 * (m / 64) * (n / (m == 128 && n == 128 ? 64 : 32)))
     mma_wgrad([[maybe_unused]] const WgradMmaParams<Element, dims> p) {
 #if CNNKERN_ARCH == 0 || CNNKERN_ARCH >= 800
   using Gemm = WgradMma<Element, m, n, k>;
