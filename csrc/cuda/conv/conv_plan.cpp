@@ -1,7 +1,10 @@
 #include "cuda/conv/conv_plan.h"
 
 #include <algorithm>
+#include <cmath>
 #include <sstream>
+
+#include "cuda/conv/conv_plan_mma.h"
 
 namespace cnnkern {
 namespace {
@@ -44,6 +47,12 @@ GemmView gemm_view(const ConvProblem& p) {
 
 int64_t tiles(const GemmView& view, Tile tile) {
   return ceil_div(view.rows, tile.m) * ceil_div(view.columns, tile.n);
+}
+
+const std::vector<ConvKernelInfo>& cached_table(int arch) {
+  static const std::vector<ConvKernelInfo> tables[2] = {conv_kernel_table(75),
+                                                        conv_kernel_table(80)};
+  return tables[arch >= 80];
 }
 
 /// Parts into which wgrad's depth is cut: none if the tiles alone give every multiprocessor a
@@ -125,6 +134,35 @@ std::string yield_simt(const ConvKernelInfo& kernel, const ConvProblem& p,
                   " multiprocessors: a smaller tile fills the device better");
 }
 
+std::string refuse_mma(const ConvKernelInfo& kernel, const ConvProblem& p,
+                       const DeviceCaps& device) {
+  if (std::string reason = refuse_tap_walk(p, kernel.tile, device); !reason.empty()) return reason;
+  return refuse_simt(kernel, p, device);
+}
+
+double mma_cycles(const ConvKernelInfo& kernel, const ConvProblem& p, const DeviceCaps& device) {
+  const GemmView view = gemm_view(p);
+  const int64_t channels = p.direction == ConvDirection::fprop ? p.c_per_group() : p.k_per_group();
+  const auto depth = static_cast<double>(p.filter.volume() * ceil_div(channels, kernel.tile.k));
+  return modelled_cycles(kernel.tile, kernel.dtype,
+                         tiles(view, kernel.tile) * view.classes * p.groups,
+                         depth / static_cast<double>(view.classes), device);
+}
+
+/// Why another tile would be faster, for a problem that refuse_mma does not refuse.
+std::string yield_mma(const ConvKernelInfo& kernel, const ConvProblem& p,
+                      const DeviceCaps& device) {
+  const double cycles = mma_cycles(kernel, p, device);
+  for (const ConvKernelInfo& other : cached_table(device.arch)) {
+    if (!other.tensor_cores || other.direction != p.direction || other.dtype != p.dtype) continue;
+    if (const double less = mma_cycles(other, p, device); less < cycles)
+      return sentence(kernel.tile.m, " x ", kernel.tile.n, " tiles are modelled to take ",
+                      std::llround(cycles), " cycles, ", other.tile.m, " x ", other.tile.n,
+                      " tiles ", std::llround(less));
+  }
+  return "";
+}
+
 /// A kernel that computes this direction in this layout, as choose() wants it.
 struct Candidate {
   std::string name;
@@ -134,12 +172,16 @@ struct Candidate {
 
   std::string refuse(const ConvProblem& problem, const DeviceCaps& device) const {
     if (info->tile.m == 0) return "";
+    if (info->tensor_cores) {
+      std::string reason = refuse_mma(*info, problem, device);
+      return reason.empty() && !forced ? yield_mma(*info, problem, device) : reason;
+    }
     std::string reason = refuse_simt(*info, problem, device);
     return reason.empty() && !forced ? yield_simt(*info, problem, device) : reason;
   }
 };
 
-void plan_simt(const ConvProblem& p, const DeviceCaps& device, ConvPlan& plan) {
+void plan_gemm(const ConvProblem& p, const DeviceCaps& device, ConvPlan& plan) {
   const GemmView view = gemm_view(p);
   plan.split_k = choose_split_k(p, view, plan.tile, device);
   plan.grid = {tiles(view, plan.tile), std::max<int64_t>(plan.split_k, view.classes), p.groups};
@@ -179,16 +221,25 @@ ConvKernelInfo simt_kernel(const char* direction, ConvDirection which, Layout la
           symbol};
 }
 
+ConvKernelInfo mma_kernel(const char* direction, ConvDirection which, DType dtype, const char* type,
+                          Tile tile) {
+  return {sentence("implicit_gemm_mma_", tile.m, "x", tile.n, "x", tile.k),
+          which,
+          dtype,
+          false,
+          Layout::nhwc,
+          8,
+          tile,
+          mma_threads(tile),
+          mma_shared_bytes(tile),
+          sentence("mma_", direction, "<", type, ", ", tile.m, ", ", tile.n, ", ", tile.k, ">"),
+          true};
+}
+
 ConvKernelInfo direct_kernel(const char* direction, ConvDirection which, DType dtype,
                              const char* type) {
   const std::string symbol = sentence("direct_", direction, "<", type, ">");
   return {"direct", which, dtype, true, Layout::nchw, 1, {}, direct_threads, 0, symbol};
-}
-
-const std::vector<ConvKernelInfo>& cached_table(int arch) {
-  static const std::vector<ConvKernelInfo> tables[2] = {conv_kernel_table(75),
-                                                        conv_kernel_table(80)};
-  return tables[arch >= 80];
 }
 
 }  // namespace
@@ -201,10 +252,18 @@ std::vector<ConvKernelInfo> conv_kernel_table(int arch) {
   simt_kernel("dgrad", ConvDirection::dgrad, Layout::layout, vector, {m, n, k}, arch),
 #define CNNKERN_SIMT_WGRAD(layout, vector, m, n, k) \
   simt_kernel("wgrad", ConvDirection::wgrad, Layout::layout, vector, {m, n, k}, arch),
+#define CNNKERN_MMA_FPROP(dtype, type, m, n, k) \
+  mma_kernel("fprop", ConvDirection::fprop, DType::dtype, #type, {m, n, k}),
+#define CNNKERN_MMA_DGRAD(dtype, type, m, n, k) \
+  mma_kernel("dgrad", ConvDirection::dgrad, DType::dtype, #type, {m, n, k}),
 #define CNNKERN_DIRECT(direction, dtype, type) \
   direct_kernel(#direction, ConvDirection::direction, DType::dtype, #type),
 #include "cuda/conv/conv_kernels.inc"
   };
+}
+
+ConvPlan plan_direct_conv(const ConvProblem& problem) {
+  return plan_conv(problem, known_devices[0], "direct");
 }
 
 ConvPlan plan_conv(const ConvProblem& problem, const DeviceCaps& device,
@@ -214,9 +273,9 @@ ConvPlan plan_conv(const ConvProblem& problem, const DeviceCaps& device,
   std::vector<Candidate> candidates;
   for (size_t i = 0; i < table.size(); ++i) {
     const ConvKernelInfo& row = table[i];
-    const bool generic = row.tile.m == 0;
+    const bool one_of_many = row.tile.m == 0 || row.tensor_cores;  // of its name, for other dtypes
     if (row.direction == problem.direction && (row.any_layout || row.layout == problem.layout) &&
-        (!generic || row.dtype == problem.dtype))
+        (!one_of_many || row.dtype == problem.dtype))
       candidates.push_back({row.name, static_cast<int>(i), &row, !forced.empty()});
   }
   ConvPlan plan;
@@ -230,7 +289,7 @@ ConvPlan plan_conv(const ConvProblem& problem, const DeviceCaps& device,
   plan.shared_bytes = kernel.shared_bytes;
   plan.symbol = kernel.symbol;
   if (kernel.tile.m == 0) plan_direct(problem, plan);
-  else plan_simt(problem, device, plan);
+  else plan_gemm(problem, device, plan);
   return plan;
 }
 

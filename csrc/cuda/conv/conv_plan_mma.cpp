@@ -1,0 +1,64 @@
+#include "cuda/conv/conv_plan_mma.h"
+
+#include <algorithm>
+#include <sstream>
+
+namespace cnnkern {
+namespace {
+
+constexpr int64_t max_taps = 32, vector = 8;
+// Round figures of the GPUs in device_caps.h: what L2 gives a multiprocessor, what it takes from
+// one, and a block's way to its first product.
+constexpr double load_bytes_per_cycle = 32, store_bytes_per_cycle = 16, start_cycles = 1000;
+
+template <class... Parts>
+std::string sentence(const Parts&... parts) {
+  std::ostringstream text;
+  (text << ... << parts);
+  return text.str();
+}
+
+/// Multiply-adds of 16-bit numbers a cycle and multiprocessor, float sums. Source: NVIDIA's
+/// architecture whitepapers; sm_90 and sm_100 by mma.sync.
+double multiply_adds_per_cycle(int arch) {
+  return arch < 80 ? 512 : arch == 86 || arch == 89 || arch >= 120 ? 256 : 1024;
+}
+
+}  // namespace
+
+std::string refuse_tap_walk(const ConvProblem& p, Tile tile, const DeviceCaps& device) {
+  if (device.arch < 80)
+    return sentence("copies by cp.async, which ", device.product, " does not have");
+  const bool dgrad = p.direction == ConvDirection::dgrad;
+  const int64_t c = p.c_per_group(), k = p.k_per_group(), taps = p.filter.volume();
+  if (c % vector != 0 || (dgrad && k % vector != 0))
+    return sentence("loads ", vector, " channels at a time, but C/G = ", c,
+                    dgrad ? sentence(" and K/G = ", k) : "", " is no multiple of ", vector);
+  if (taps > max_taps)
+    return sentence("keeps a bit for each tap in 32, but the filter has ", taps, " taps");
+  // The farthest that a step between two tiles may lead, forwards or back.
+  const Extent3& gathered = dgrad ? p.output : p.input;
+  int64_t pixels = 0, stride = dgrad ? p.k : p.c;
+  for (int axis = 2; axis >= 0; --axis) {
+    pixels += p.footprint(axis) * stride;
+    stride *= gathered[axis];
+  }
+  const int64_t filter = (dgrad ? k + tile.k : 1) * c * taps;
+  if (std::max(pixels + p.c + p.k, filter) >= int64_t{1} << 31)
+    return sentence("steps by 32 bits, but a window spans ", pixels, " elements and a filter step ",
+                    filter);
+  return "";
+}
+
+double modelled_cycles(Tile tile, DType dtype, int64_t blocks, double depth_tiles,
+                       const DeviceCaps& device) {
+  const auto bytes = static_cast<double>(size_of(dtype));
+  const double products = tile.m * tile.n * tile.k / multiply_adds_per_cycle(device.arch);
+  const double loads = (tile.m + tile.n) * tile.k * bytes / load_bytes_per_cycle;
+  const double stores = tile.m * tile.n * bytes / store_bytes_per_cycle;
+  const int64_t rounds = (blocks + device.multiprocessors - 1) / device.multiprocessors;
+  return static_cast<double>(rounds) *
+         (start_cycles + depth_tiles * std::max(products, loads) + stores);
+}
+
+}  // namespace cnnkern

@@ -1,0 +1,21 @@
+// What the tensor-core kernels of fprop and dgrad cannot take, and how fast they are modelled to
+// be. Pure host code, as conv_plan.h.
+#pragma once
+
+#include <string>
+
+#include "common/conv_problem.h"
+#include "common/device_caps.h"
+#include "cuda/conv/tile.h"
+
+namespace cnnkern {
+
+/// Empty, or why tap_walk.cuh cannot go through this convolution.
+std::string refuse_tap_walk(const ConvProblem& problem, Tile tile, const DeviceCaps& device);
+
+/// Cycles that a multiprocessor is modelled to spend on its share of `blocks`; a model, not a
+/// measurement. The depth is counted in tiles, on average over the blocks.
+double modelled_cycles(Tile tile, DType dtype, int64_t blocks, double depth_tiles,
+                       const DeviceCaps& device);
+
+}  // namespace cnnkern
