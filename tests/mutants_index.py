@@ -2,6 +2,7 @@
 
 from mutants import (
     BIAS_GRAD,
+    CLASSES,
     DGRAD,
     DIRECT,
     DIRECT_CUH,
@@ -207,8 +208,8 @@ STRIDES = [
     *of(
         "stride, offset or tap",
         *(DGRAD, "n2c4h11w12k8r4s5uh2uw3lh3lw1p2 dgrad nchw", SIMT),
-        ("first_tap_of_a_class", DGRAD, "% axis.stride != 0)", "% axis.stride != 1)"),
-        ("taps_of_a_class", DGRAD, "/ axis.tap_step + 1;", "/ axis.tap_step;"),
+        ("first_tap_of_a_class", CLASSES, "% axis.stride != 0)", "% axis.stride != 1)"),
+        ("taps_of_a_class", CLASSES, "/ axis.tap_step + 1;", "/ axis.tap_step;"),
         ("step_of_the_output", DGRAD, "-tap.h * pixels.p.h.output_step", "-tap.h"),
         ("step_of_the_tap", DGRAD, "tap.w * p.w.tap_step", "tap.w"),
     ),

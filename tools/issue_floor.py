@@ -47,11 +47,12 @@ def main_loop(kernel: Kernel) -> Loop | None:
         if branch.target is not None and branch.target <= branch.address and branch.kind == "BRA":
             first = kernel.at(branch.target)
             counts = Counter(one.kind for one in kernel.code[first : i + 1])
-            math = max(MATH, key=lambda kind: counts[kind])
-            bodies.append((counts[math], first - i, math, kernel.loop_of(i)))
-    if not bodies or (best := max(bodies, key=lambda body: body[:2]))[0] == 0:
+            bodies.append(([counts[kind] for kind in MATH], first - i, kernel.loop_of(i)))
+    most, _, loop = max(bodies, key=lambda body: body[:2], default=([0], 0, set()))
+    math = next((kind for kind, count in zip(MATH, most) if count), None)
+    if math is None:
         return None
-    body, math = sorted(best[3]), best[2]
+    body = sorted(loop)
     code = [kernel.code[i] for i in body]
     kinds = Counter(one.kind for one in code)
     return Loop(

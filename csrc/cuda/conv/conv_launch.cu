@@ -13,13 +13,16 @@ constexpr Launcher launchers[] = {
   launch_simt_dgrad<Layout::layout, vector, m, n, k>,
 #define CNNKERN_SIMT_WGRAD(layout, vector, m, n, k) \
   launch_simt_wgrad<Layout::layout, vector, m, n, k>,
+#define CNNKERN_MMA_FPROP(dtype, type, m, n, k) launch_mma_fprop<type, m, n, k>,
+#define CNNKERN_MMA_DGRAD(dtype, type, m, n, k) launch_mma_dgrad<type, m, n, k>,
 #define CNNKERN_MMA_WGRAD(dtype, type, m, n, k) launch_mma_wgrad<type, m, n, k>,
 #define CNNKERN_DIRECT(direction, dtype, type) launch_direct<type>,
 #include "cuda/conv/conv_kernels.inc"
 };
 
 bool aligned(const ConvTensors& tensors, size_t bytes) {
-  const void* pointers[] = {tensors.input, tensors.weight, tensors.output};
+  const void* pointers[] = {tensors.input, tensors.weight, tensors.output, tensors.residual,
+                            tensors.preactivation};
   for (const void* pointer : pointers)
     if (reinterpret_cast<uintptr_t>(pointer) % bytes != 0) return false;
   return true;

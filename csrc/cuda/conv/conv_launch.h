@@ -26,6 +26,10 @@ void launch_simt_dgrad(const ConvPlan&, const ConvProblem&, const ConvTensors&, 
 template <Layout layout, int vector, int m, int n, int k>
 void launch_simt_wgrad(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
 template <class Element, int m, int n, int k>
+void launch_mma_fprop(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
+template <class Element, int m, int n, int k>
+void launch_mma_dgrad(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
+template <class Element, int m, int n, int k>
 void launch_mma_wgrad(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
 
 inline dim3 grid_of(const ConvPlan& plan) {

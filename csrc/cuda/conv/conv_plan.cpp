@@ -4,6 +4,7 @@
 #include <cmath>
 #include <sstream>
 
+#include "cuda/conv/conv_plan_mma.h"
 #include "cuda/conv/split_k.h"
 
 namespace cnnkern {
@@ -128,30 +129,29 @@ std::string yield_simt(const ConvKernelInfo& kernel, const ConvProblem& p,
 
 std::string refuse_mma(const ConvKernelInfo& kernel, const ConvProblem& p,
                        const DeviceCaps& device) {
-  if (std::string reason = refuse_simt(kernel, p, device); !reason.empty()) return reason;
-  if (device.arch < 80)
-    return sentence("copies by cp.async, which ", device.product, " does not have");
-  // From one row of a tile to the next a window moves on by 32-bit steps.
-  constexpr int64_t most_rows = 32;
-  int64_t image = p.c, windows = 1;
-  for (int axis = 0; axis < 3; ++axis) {
-    image *= p.input[axis] + p.pad_begin[axis] + p.pad_end[axis] + p.stride[axis];
-    windows *= p.output[axis];
-  }
-  if (image >= limit_31_bits ||
-      (most_rows / std::max<int64_t>(windows, 1) + 2) * image >= limit_31_bits)
-    return sentence("moves its windows by 32-bit steps, but an image has ", image,
-                    " elements with its padding");
-  return "";
+  std::string reason = p.direction == ConvDirection::wgrad
+                           ? refuse_window_steps(p, device)
+                           : refuse_tap_walk(p, kernel.tile, device);
+  return reason.empty() ? refuse_simt(kernel, p, device) : reason;
+}
+
+double mma_cycles(const ConvKernelInfo& kernel, const ConvProblem& p, const DeviceCaps& device) {
+  if (p.direction == ConvDirection::wgrad) return split_wgrad(kernel, p, device).cycles;
+  const GemmView view = gemm_view(p);
+  const int64_t channels = p.direction == ConvDirection::fprop ? p.c_per_group() : p.k_per_group();
+  const auto depth = static_cast<double>(p.filter.volume() * ceil_div(channels, kernel.tile.k));
+  return modelled_cycles(kernel.tile, kernel.dtype,
+                         tiles(view, kernel.tile) * view.classes * p.groups,
+                         depth / static_cast<double>(view.classes), device);
 }
 
 /// Why another tile would be faster, for a problem that refuse_mma does not refuse.
 std::string yield_mma(const ConvKernelInfo& kernel, const ConvProblem& p,
                       const DeviceCaps& device) {
-  const double cycles = split_wgrad(kernel, p, device).cycles;
+  const double cycles = mma_cycles(kernel, p, device);
   for (const ConvKernelInfo& other : cached_table(device.arch)) {
-    if (!other.tensor_cores || other.dtype != kernel.dtype) continue;
-    if (const double less = split_wgrad(other, p, device).cycles; less < cycles)
+    if (!other.tensor_cores || other.direction != p.direction || other.dtype != p.dtype) continue;
+    if (const double less = mma_cycles(other, p, device); less < cycles)
       return sentence(kernel.tile.m, " x ", kernel.tile.n, " tiles are modelled to take ",
                       std::llround(cycles), " cycles, ", other.tile.m, " x ", other.tile.n,
                       " tiles ", std::llround(less));
@@ -191,7 +191,8 @@ void plan_gemm(const ConvKernelInfo& kernel, const ConvProblem& p, const DeviceC
     plan.why += sentence(", after splitting its depth by ", plan.split_k, ": modelled to take ",
                          std::llround(split.cycles), " cycles with the sum of the parts, ",
                          std::llround(split.whole_cycles), " in one part");
-  if (kernel.tensor_cores) plan.symbol += p.planar() ? ", 2>" : ", 3>";
+  if (kernel.tensor_cores && p.direction == ConvDirection::wgrad)  // its last argument: dimensions
+    plan.symbol.insert(plan.symbol.size() - 1, p.planar() ? ", 2" : ", 3");
 }
 
 void plan_direct(const ConvProblem& p, ConvPlan& plan) {
@@ -223,7 +224,8 @@ ConvKernelInfo simt_kernel(const char* direction, ConvDirection which, Layout la
           symbol};
 }
 
-ConvKernelInfo mma_kernel(ConvDirection which, DType dtype, const char* type, Tile tile) {
+ConvKernelInfo mma_kernel(const char* direction, ConvDirection which, DType dtype, const char* type,
+                          Tile tile) {
   return {sentence("implicit_gemm_mma_", tile.m, "x", tile.n, "x", tile.k),
           which,
           dtype,
@@ -233,7 +235,7 @@ ConvKernelInfo mma_kernel(ConvDirection which, DType dtype, const char* type, Ti
           tile,
           mma_threads(tile),
           mma_shared_bytes(tile),
-          sentence("mma_wgrad<", type, ", ", tile.m, ", ", tile.n, ", ", tile.k),
+          sentence("mma_", direction, "<", type, ", ", tile.m, ", ", tile.n, ", ", tile.k, ">"),
           true};
 }
 
@@ -253,8 +255,12 @@ std::vector<ConvKernelInfo> conv_kernel_table(int arch) {
   simt_kernel("dgrad", ConvDirection::dgrad, Layout::layout, vector, {m, n, k}, arch),
 #define CNNKERN_SIMT_WGRAD(layout, vector, m, n, k) \
   simt_kernel("wgrad", ConvDirection::wgrad, Layout::layout, vector, {m, n, k}, arch),
+#define CNNKERN_MMA_FPROP(dtype, type, m, n, k) \
+  mma_kernel("fprop", ConvDirection::fprop, DType::dtype, #type, {m, n, k}),
+#define CNNKERN_MMA_DGRAD(dtype, type, m, n, k) \
+  mma_kernel("dgrad", ConvDirection::dgrad, DType::dtype, #type, {m, n, k}),
 #define CNNKERN_MMA_WGRAD(dtype, type, m, n, k) \
-  mma_kernel(ConvDirection::wgrad, DType::dtype, #type, {m, n, k}),
+  mma_kernel("wgrad", ConvDirection::wgrad, DType::dtype, #type, {m, n, k}),
 #define CNNKERN_DIRECT(direction, dtype, type) \
   direct_kernel(#direction, ConvDirection::direction, DType::dtype, #type),
 #include "cuda/conv/conv_kernels.inc"

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cuda/conv/conv_plan_mma.h"
+
 namespace cnnkern {
 namespace {
 
@@ -16,14 +18,6 @@ constexpr double load_bytes_per_cycle = 32, result_bytes_per_cycle = 16;
 constexpr double start_cycles = 1500, reduction_cycles = 3000;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-/// Multiply-adds a cycle and multiprocessor, float sums. Source: NVIDIA's architecture whitepapers;
-/// sm_90 and sm_100 by mma.sync.
-double multiply_adds_per_cycle(DType dtype, int arch) {
-  const bool consumer = arch == 86 || arch == 89 || arch >= 120;
-  if (size_of(dtype) == 2) return arch < 80 ? 512 : consumer ? 256 : 1024;
-  return arch <= 80 ? 64 : 128;
-}
 
 }  // namespace
 

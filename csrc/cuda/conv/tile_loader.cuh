@@ -23,8 +23,6 @@
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 
-enum class Major { k, mn };
-
 struct Access {
   const float* address;
   bool valid;

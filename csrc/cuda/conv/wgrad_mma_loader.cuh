@@ -7,54 +7,53 @@
 // gradient is dense: that is one addition. In the input, the window's position is a number with
 // the digits (image, z, p, q), and its offset and coordinates are kept instead of it: they are
 // added to, and corrected where a digit overflows. No division in the loop.
-//
-// Chunk c of row r lies at c ^ (r % 8): a warp's copy and every ldmatrix meet each bank once.
 #pragma once
 
+#include "cuda/conv/mma_tile.cuh"
 #include "cuda/conv/pixel_gather.cuh"
 #include "cuda/primitives/cp_async.cuh"
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 
-/// Rows of `columns` 16-bit elements in shared memory, in chunks of 8; which of them a thread of
-/// `threads` copies: chunk `chunk` of the rows `row`, `row` + step, …
-template <int depth, int columns, int threads>
+/// Which chunks of a tile one of `threads` copies: chunk `at` of the rows `row`, `row` + step, …
+template <class Tile_, int threads>
 struct ChunkRows {
-  static constexpr int width = 8, chunks = columns / width;
-  static constexpr int step = threads / chunks, copies = depth / step;
-  static_assert(copies * step == depth && step * chunks == threads);
+  using Tile = Tile_;
+  static constexpr int step = threads / Tile::chunks, copies = Tile::lines / step;
+  static_assert(copies * step == Tile::lines && step * Tile::chunks == threads);
+  static_assert(step % 8 == 0, "all of a thread's copies have the same key");
 
-  static_assert(step % 8 == 0, "all of a thread's copies have the same swizzle");
-
-  int row, chunk, first;  // first: where the first copy goes, in elements
+  int row, at, first;
 
   __device__ __forceinline__ ChunkRows()
-      : row(static_cast<int>(threadIdx.x) / chunks),
-        chunk(static_cast<int>(threadIdx.x) % chunks),
-        first(row * columns + (chunk ^ (row % 8)) * width) {}
+      : row(static_cast<int>(threadIdx.x) / Tile::chunks),
+        at(static_cast<int>(threadIdx.x) % Tile::chunks),
+        first(Tile::place(row, at)) {}
 
   /// Where the j-th copy goes.
-  __device__ __forceinline__ int place(int j) const { return first + j * step * columns; }
+  __device__ __forceinline__ int place(int j) const { return first + j * step * Tile::length; }
 };
 
 /// The output's gradient: rows are pixels, columns the filters of a group.
 template <class Element, class Rows>
 class GradientLoader {
+  using Tile = typename Rows::Tile;
+
  public:
   /// `pixels` are the `count` that this block adds up.
   __device__ __forceinline__ GradientLoader(const Element* first_pixel, int64_t channels,
                                             int first_k, int k_per_group, int count)
       : step_(Rows::step * channels) {
-    const int k = first_k + rows_.chunk * Rows::width;
+    const int k = first_k + rows_.at * chunk;
     at_ = first_pixel + rows_.row * channels + k;
     left_ = k < k_per_group ? count - rows_.row : 0;
   }
 
   /// Starts copying the next tile; past the last pixel it is zeros.
-  __device__ __forceinline__ void copy_async(Element* tile) {
+  __device__ __forceinline__ void copy(Tile& tile) {
 #pragma unroll
     for (int j = 0; j < Rows::copies; ++j) {
-      cp_async_16(tile + rows_.place(j), at_, left_ > j * Rows::step);
+      cp_async_16(tile.data + rows_.place(j), at_, left_ > j * Rows::step);
       at_ += step_;
     }
     left_ -= Rows::copies * Rows::step;
@@ -100,6 +99,7 @@ struct WindowSteps {
 template <class Element, class Rows, int dims>
 class WindowLoader {
   using Steps = WindowSteps<dims>;
+  using Tile = typename Rows::Tile;
 
  public:
   /// `pixels` from `first_pixel` on are the `count` that this block adds up.
@@ -108,7 +108,7 @@ class WindowLoader {
                                           int first_column, int first_pixel, int count)
       : extent_{windows.source.extent.d, windows.source.extent.h, windows.source.extent.w},
         steps_(steps) {
-    const int column = first_column + rows_.chunk * Rows::width;
+    const int column = first_column + rows_.at * chunk;
     const GatherPoint tap = windows.tap(column);
     const GatherPoint pixel = windows.pixel(first_pixel + rows_.row);
     from_ = group + pixel.offset + tap.offset;
@@ -123,14 +123,14 @@ class WindowLoader {
   }
 
   /// Starts copying the next tile; padding, and what lies past the last pixel, is zeros.
-  __device__ __forceinline__ void copy_async(Element* tile) {
+  __device__ __forceinline__ void copy(Tile& tile) {
 #pragma unroll
     for (int j = 0; j < Rows::copies; ++j) {
       bool valid = left_ > j * Rows::step;
 #pragma unroll
       for (int axis = Steps::first_axis; axis < 3; ++axis)
         valid = valid && static_cast<unsigned>(at_[axis]) < static_cast<unsigned>(extent_[axis]);
-      cp_async_16(tile + rows_.place(j), from_, valid);
+      cp_async_16(tile.data + rows_.place(j), from_, valid);
       advance();
     }
     left_ -= Rows::copies * Rows::step;
