@@ -3,6 +3,7 @@
 from mutants import CONV, of
 
 WGRAD_MMA, LOADER = f"{CONV}/wgrad_mma.cu", f"{CONV}/wgrad_mma_loader.cuh"
+GEMM_MMA, MMA_TILE = f"{CONV}/implicit_gemm_mma.cuh", f"{CONV}/mma_tile.cuh"
 TILE = "implicit_gemm_mma_64x64x32"
 RAGGED = (WGRAD_MMA, "n3c24h9w10k72r3s2u2p2l2 f16 nhwc wgrad", TILE)
 LONG = (WGRAD_MMA, "n1c64h13w13k64r1s1 f16 nhwc wgrad", TILE)
@@ -16,64 +17,42 @@ PIPELINE = [
         *LONG,
         (
             "mma_loop_barrier_deleted",
-            WGRAD_MMA,
-            "__syncthreads();  // the next tile has arrived",
-            "// the next tile has arrived",
+            *(GEMM_MMA, "__syncthreads();  // the next tile has", "// the next tile has"),
             "race: ",
         ),
         (
             "mma_first_barrier_deleted",
-            WGRAD_MMA,
-            "__syncthreads();\n  gemm.load",
-            "gemm.load",
-            "race: ",
-        ),
-        (
-            "mma_copy_before_the_barrier",
-            WGRAD_MMA,
-            "    cp_async_wait<stages - 2>();\n    __syncthreads();",
-            "    copy_next(shared.stage[read]);\n"
-            "    cp_async_wait<stages - 1>();\n    __syncthreads();",
+            *(GEMM_MMA, "__syncthreads();  // the first tile has", "// the first tile has"),
             "race: ",
         ),
     ),
     *of(
         "wait_group, commit_group",
         *LONG,
-        ("mma_wait_deleted", WGRAD_MMA, "    cp_async_wait<stages - 2>();\n", ""),
         (
             "mma_wait_leaves_one_group_more",
-            *(WGRAD_MMA, "    cp_async_wait<stages - 2>();", "    cp_async_wait<stages - 1>();"),
+            *(GEMM_MMA, "cp_async_wait<stages - 2>();", "cp_async_wait<stages - 1>();"),
             "a wait_group is missing",
         ),
         (
             "mma_first_wait_leaves_one_group_more",
-            *(WGRAD_MMA, "  cp_async_wait<stages - 1>();", "  cp_async_wait<stages>();"),
+            *(GEMM_MMA, "cp_async_wait<stages - 1>();", "cp_async_wait<stages>();"),
             "a wait_group is missing",
         ),
-        ("mma_commit_deleted", WGRAD_MMA, "    cp_async_commit();\n", ""),
+        ("mma_commit_deleted", GEMM_MMA, "cp_async_commit();", ""),
+        ("mma_ends_without_a_wait", GEMM_MMA, "cp_async_wait<0>();", ""),
         (
-            "mma_ends_without_a_wait",
-            *(WGRAD_MMA, "cp_async_wait<0>();", ""),
-            "never waited for",
+            "mma_refills_the_next_stage",
+            *(GEMM_MMA, "Stage& done = shared.stage[read];", "Stage& done = shared.stage[0];"),
         ),
-        ("mma_ring_stands_still", WGRAD_MMA, "    read = next;\n", ""),
     ),
 ]
 
 FRAGMENTS = of(
     "fragments exchanged",
     *RAGGED,
-    ("mma_columns_exchanged", WGRAD_MMA, "{two[0], two[1]}", "{two[0], two[2]}"),
-    (
-        "mma_a_not_transposed",
-        WGRAD_MMA,
-        "to.a[i] = ldmatrix_transposed<4>",
-        "to.a[i] = ldmatrix<4>",
-    ),
-    ("mma_a_swizzle", WGRAD_MMA, "(chunk_a ^ (2 * i))", "(chunk_a + 2 * i)"),
-    ("mma_b_row", WGRAD_MMA, "(row + matrix % 2 * 8) * n", "(row + matrix / 2 * 8) * n"),
-    ("mma_store_exchange", WGRAD_MMA, "bit <= 2; bit *= 2", "bit <= 1; bit *= 2"),
+    ("mma_lines_first", MMA_TILE, "(side == Side::a) == (major", "(side == Side::b) == (major"),
+    ("mma_block", MMA_TILE, "(place_ ^ (block * 16))", "(place_ + block * 16)"),
 )
 
 MASKS = [
@@ -96,8 +75,8 @@ MASKS = [
         (
             "mma_weight_row",
             WGRAD_MMA,
-            "if (k < p.k_per_group && column < columns)\n        store_global(p.weight",
-            "if (column < columns)\n        store_global(p.weight",
+            "return k < p.k_per_group ?",
+            "return k <= p.k_per_group ?",
             "out of the bounds",
         ),
     ),
@@ -107,8 +86,8 @@ MASKS = [
         (
             "mma_column_of_a_part",
             WGRAD_MMA,
-            "if (k < p.k_per_group && column < columns)\n          store_global(part",
-            "if (k < p.k_per_group)\n          store_global(part",
+            "if (row < rows && column < columns)",
+            "if (row < rows)",
         ),
     ),
 ]
@@ -140,13 +119,13 @@ STEPS = [
         *GROUPED,
         ("mma_group_of_the_gradient", WGRAD_MMA, "+ group * p.k_per_group, p.k", ", p.k"),
         ("mma_group_of_the_input", WGRAD_MMA, "p.input + group * p.c_per_group", "p.input"),
-        ("mma_group_of_the_weight", WGRAD_MMA, "blockIdx.z} * p.k_per_group", "blockIdx.z}"),
+        ("mma_group_of_the_weight", WGRAD_MMA, "= group * p.k_per_group * columns", "= 0"),
     ),
     *of(
         "stride, offset or tap",
         *SPLIT,
         ("mma_part_of_the_depth", WGRAD_MMA, "= part * p.depth_per_part;", "= 0;"),
-        ("mma_part_of_the_workspace", WGRAD_MMA, "blockIdx.y * p.weight_elements + row", "row"),
+        ("mma_part_of_the_workspace", WGRAD_MMA, "part * p.weight_elements + first", "first"),
     ),
 ]
 

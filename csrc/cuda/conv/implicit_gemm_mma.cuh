@@ -2,10 +2,11 @@
 //
 // A block computes m × n of the result, k = 32 of the depth at a time; its warps take 64 × 64 or
 // 64 × 32 of it, 16 depths a step, by mma.m16n8k16 with sums in float32. Shared memory: a ring of
-// three stages, each A then B, swizzled (mma_tile.cuh). While a step is multiplied, the fragments of
-// the next are loaded, over the border of two tiles as well: the wait and the one barrier of a tile
-// stand before its last step. By then all its fragments are in registers, and cp.async refills its
-// stage at once, three tiles ahead. The source of the tiles decides which products are summed; it gives
+// three stages, each A then B, swizzled (mma_tile.cuh). While a step is multiplied, the fragments
+// of the next are loaded, over the border of two tiles as well: the wait and the one barrier of a
+// tile stand before its last step. By then all its fragments are in registers, and cp.async refills
+// its stage at once, three tiles ahead. The source of the tiles decides which products are summed;
+// it gives
 //
 //   void copy(Stage& stage);   starts this thread's copies of the next tile; zeros past the end
 //
