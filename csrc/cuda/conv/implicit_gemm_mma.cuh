@@ -64,33 +64,32 @@ struct MmaGemm {
 #pragma unroll
       for (int j = 0; j < warp_n / 16; ++j) to.b[j] = b.load(stage.b, j, step);
     };
-    int write = 0, read = 0;
-    const auto next = [](int stage) { return stage + 1 == stages ? 0 : stage + 1; };
-    const auto copy_next = [&] {
-      source.copy(shared.stage[write]);
+    const auto copy_next = [&](Stage& stage) {
+      source.copy(stage);
       cp_async_commit();
-      write = next(write);
     };
 
 #pragma unroll
-    for (int stage = 0; stage < stages - 1; ++stage) copy_next();
-    cp_async_wait<stages - 2>();
+    for (int stage = 0; stage < stages; ++stage) copy_next(shared.stage[stage]);
+    cp_async_wait<stages - 1>();
     __syncthreads();  // the first tile has arrived for all
     Fragments<warp_m, warp_n> fragments[2];
     load(fragments[0], shared.stage[0], 0);
+    int read = 0;
 #pragma unroll 1
     for (int tile = 0; tile < tiles; ++tile) {
 #pragma unroll
-      for (int step = 0; step < steps; ++step) {
-        if (step == steps - 1) {
-          cp_async_wait<stages - 2>();
-          __syncthreads();  // the next tile has arrived for all, and nobody reads this one any more
-          read = next(read);
-        }
-        load(fragments[(step + 1) % 2], shared.stage[read], (step + 1) % steps);
-        if (step == 0) copy_next();
+      for (int step = 0; step + 1 < steps; ++step) {
+        load(fragments[(step + 1) % 2], shared.stage[read], step + 1);
         multiply_fragments<Mma, warp_m, warp_n>(fragments[step % 2], sums);
       }
+      cp_async_wait<stages - 2>();
+      __syncthreads();  // the next tile has arrived for all, and nobody reads this one any more
+      const int next = read + 1 == stages ? 0 : read + 1;
+      load(fragments[0], shared.stage[next], 0);
+      copy_next(shared.stage[read]);
+      multiply_fragments<Mma, warp_m, warp_n>(fragments[1], sums);
+      read = next;
     }
     cp_async_wait<0>();
     __syncthreads();  // shared memory is free
