@@ -42,8 +42,8 @@ PIPELINE = [
         ("mma_commit_deleted", GEMM_MMA, "cp_async_commit();", ""),
         ("mma_ends_without_a_wait", GEMM_MMA, "cp_async_wait<0>();", ""),
         (
-            "mma_refills_the_next_stage",
-            *(GEMM_MMA, "Stage& done = shared.stage[read];", "Stage& done = shared.stage[0];"),
+            "mma_refills_one_stage_alone",
+            *(GEMM_MMA, "copy_next(shared.stage[read]);", "copy_next(shared.stage[0]);"),
         ),
     ),
 ]

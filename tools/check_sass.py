@@ -272,8 +272,9 @@ def check_resources(kernel: Kernel) -> Iterator[str]:
 
 
 def hot_loop(kernel: Kernel) -> set[int]:
-    """The instructions of the largest loop that writes and loads shared memory."""
-    writes = set(kernel.all("LDGSTS", "STS"))
+    """The instructions of the largest loop that loads shared memory and fills it, by asynchronous
+    copies if the kernel has any: an epilogue's loop may be larger than the main one."""
+    writes = set(kernel.all("LDGSTS") or kernel.all("STS"))
     loops = (kernel.loop_of(load) for load in kernel.all("LDS", "LDSM"))
     return max((loop for loop in loops if loop & writes), key=len, default=set())
 

@@ -41,7 +41,7 @@ std::string refuse_tap_walk(const ConvProblem& p, Tile tile, const DeviceCaps& d
     pixels += p.footprint(axis) * stride;
     stride *= gathered[axis];
   }
-  const int64_t filter = (dgrad ? k + tile.k : 1) * c * taps;
+  const int64_t filter = (dgrad ? k + tile.k : tile.n) * c * taps;
   if (std::max(pixels + p.c + p.k, filter) >= int64_t{1} << 31)
     return sentence("steps by 32 bits, but a window spans ", pixels, " elements and a filter step ",
                     filter);

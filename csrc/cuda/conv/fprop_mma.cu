@@ -33,39 +33,35 @@ struct FpropMmaParams {
 template <class Element, class Gemm>
 struct WindowsAndFilters {
   TapWalk walk;
-  TapLines<typename Gemm::LoaderA::Tile, Gemm::threads> pixels;
-  TapLines<typename Gemm::LoaderB::Tile, Gemm::threads> filters;
+  PixelLines<typename Gemm::LoaderA::Tile, Gemm::threads> windows;
+  FilterLines<typename Gemm::LoaderB::Tile, Gemm::threads> filters;
+  int filters_left;
 
   __device__ __forceinline__ WindowsAndFilters(const FpropMmaParams<Element>& p, int group,
                                                int first_pixel, int first_k)
       : walk{p.walk},
-        pixels([&](int line, int at, const Element*& from, unsigned& taps) {
-          const Element* base = p.input + int64_t{group} * p.c_per_group + at * chunk;
-          from = base, taps = 0;
+        windows([&](int line, const Element*& from, unsigned& taps) {
+          from = p.input + int64_t{group} * p.c_per_group, taps = 0;
           if (first_pixel + line >= p.pixels) return;
           Index3 corner;
           const int64_t image = p.windows.split(first_pixel + line, corner);
           corner = {corner.d * p.stride.d - p.pad.d, corner.h * p.stride.h - p.pad.h,
                     corner.w * p.stride.w - p.pad.w};
-          const int64_t pixel =
-              ((image * p.extent.d + corner.d) * p.extent.h + corner.h) * p.extent.w + corner.w;
-          from = base + pixel * p.c;
+          from +=
+              (((image * p.extent.d + corner.d) * p.extent.h + corner.h) * p.extent.w + corner.w) *
+              p.c;
           taps = taps_inside(corner, p.taps, p.dilation, p.extent);
         }),
-        filters([&](int line, int at, const Element*& from, unsigned& taps) {
-          const int k = first_k + line;
-          const bool exists = k < p.k_per_group;
-          from = p.weight + at * chunk +
-                 (int64_t{group} * p.k_per_group + (exists ? k : 0)) * p.filter_elements;
-          taps = exists ? p.walk.all : 0;
-        }) {}
+        filters(p.weight + (int64_t{group} * p.k_per_group + first_k) * p.filter_elements,
+                p.filter_elements),
+        filters_left(p.k_per_group - first_k) {}
 
   __device__ __forceinline__ void copy(typename Gemm::Stage& stage) {
-    const unsigned tap = walk.tap_of(pixels.channel());
-    pixels.copy(stage.a, [&](int) { return tap; });
-    filters.copy(stage.b, [&](int) { return tap; });
+    const bool exists = windows.element() < walk.channels();
+    windows.copy(stage.a, exists ? walk.tap : 0);
+    filters.copy(stage.b, exists ? filters_left : 0);
     const TapStep step = walk.next();
-    pixels.move(step.pixels);
+    windows.move(step.pixels);
     filters.move(step.filter);
   }
 };

@@ -2,11 +2,10 @@
 //
 // A block computes m × n of the result, k = 32 of the depth at a time; its warps take 64 × 64 or
 // 64 × 32 of it, 16 depths a step, by mma.m16n8k16 with sums in float32. Shared memory: a ring of
-// three stages, each A then B, swizzled (mma_tile.cuh). While a step is multiplied, the fragments
-// of the next are loaded, over the border of two tiles as well: the wait and the one barrier of a
-// tile stand before its last step. By then all its fragments are in registers, and cp.async refills
-// its stage at once, three tiles ahead. The source of the tiles decides which products are summed;
-// it gives
+// three stages, each A then B, swizzled (mma_tile.cuh). cp.async fills it two tiles ahead. While a
+// step is multiplied, the fragments of the next are loaded, over the border of two tiles as well:
+// the wait and the one barrier of a tile stand before its last step, when all its fragments are in
+// registers. The source of the tiles decides which products are summed; it gives
 //
 //   void copy(Stage& stage);   starts this thread's copies of the next tile; zeros past the end
 //
@@ -80,17 +79,17 @@ struct MmaGemm {
 #pragma unroll 1
     for (int tile = 0; tile < tiles; ++tile) {
 #pragma unroll
-      for (int step = 0; step < steps - 1; ++step) {
+      for (int step = 0; step + 1 < steps; ++step) {
         load(fragments[(step + 1) % 2], shared.stage[read], step + 1);
         multiply_fragments<Mma, warp_m, warp_n>(fragments[step % 2], sums);
       }
       cp_async_wait<stages - 2>();
       __syncthreads();  // the next tile has arrived for all, and nobody reads this one any more
-      Stage& done = shared.stage[read];
-      read = read + 1 == stages ? 0 : read + 1;
-      load(fragments[0], shared.stage[read], 0);
-      copy_next(done);
+      const int next = read + 1 == stages ? 0 : read + 1;
+      load(fragments[0], shared.stage[next], 0);
+      copy_next(shared.stage[read]);
       multiply_fragments<Mma, warp_m, warp_n>(fragments[1], sums);
+      read = next;
     }
     cp_async_wait<0>();
     __syncthreads();  // shared memory is free

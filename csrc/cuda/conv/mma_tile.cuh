@@ -33,8 +33,9 @@ struct MmaOf<bfloat16> {
 };
 
 /// An operand's tile in shared memory.
-template <class Element, Major major, int tile_mn, int tile_k>
+template <class Element_, Major major, int tile_mn, int tile_k>
 struct SwizzledTile {
+  using Element = Element_;
   static constexpr int lines = major == Major::k ? tile_mn : tile_k;
   static constexpr int length = major == Major::k ? tile_k : tile_mn;
   static constexpr int chunks = length / chunk;

@@ -28,14 +28,15 @@ struct TapAxes {
 
 /// The whole walk. `steps` lead from one tap to the next along each axis.
 struct TapPlan {
-  int blocks, tail;                    // blocks of channels in a tap; channels of the last one
+  int tile_k, blocks, tail;  // channels in a block; blocks in a tap; channels of the last one
   unsigned all, row_ends, plane_ends;  // taps: each, the last ones of rows, and of planes
   TapStep block, tap, row, plane;
 
   TapPlan() = default;
-  CNNKERN_HOST_DEVICE TapPlan(Index3 taps, const TapAxes& steps, int channels, int tile_k,
+  CNNKERN_HOST_DEVICE TapPlan(Index3 taps, const TapAxes& steps, int channels, int tile_k_,
                               TapStep block_)
-      : blocks((channels + tile_k - 1) / tile_k),
+      : tile_k(tile_k_),
+        blocks((channels + tile_k - 1) / tile_k),
         tail(channels - (blocks - 1) * tile_k),
         all(0),
         row_ends(0),
@@ -69,10 +70,10 @@ struct TapWalk {
   int block = 0;
   unsigned tap = 1;
 
-  /// The current tap, or none if this tile has no such channel; `channel` counts from the tile's
-  /// first.
-  __device__ __forceinline__ unsigned tap_of(int channel) const {
-    return block + 1 == plan.blocks && channel >= plan.tail ? 0 : tap;
+  /// Channels that there are in this tile; none past the end.
+  __device__ __forceinline__ int channels() const {
+    if ((tap & plan.all) == 0) return 0;
+    return block + 1 == plan.blocks ? plan.tail : plan.tile_k;
   }
 
   /// Goes on to the next tile and returns the distance to it.
@@ -104,50 +105,88 @@ __device__ __forceinline__ unsigned taps_inside(Index3 corner, Index3 taps, Inde
   return mask;
 }
 
-/// A thread's share of one operand's tile: its chunk of several lines.
+/// A thread's share of an operand's tile: one chunk of several lines.
 template <class Tile, int threads>
-class TapLines {
-  static constexpr int apart = threads / Tile::chunks;  // lines between a thread's
+struct ThreadLines {
+  static constexpr int apart = threads / Tile::chunks;  // from one of its lines to the next
   static constexpr int count = Tile::lines / apart;
   static_assert(threads % Tile::chunks == 0 && count * apart == Tile::lines);
+  static_assert(apart % 8 == 0, "then all of them have the same key");
 
- public:
-  using Element = std::remove_all_extents_t<decltype(Tile::data)>;
+  int first = static_cast<int>(threadIdx.x) / Tile::chunks;
+  int chunk_in_line = static_cast<int>(threadIdx.x) % Tile::chunks;
 
-  /// line(i, chunk) gives the address of line i's chunk at the first tap, and the taps it has.
-  template <class Line>
-  __device__ __forceinline__ explicit TapLines(const Line& line)
-      : line_(static_cast<int>(threadIdx.x) / Tile::chunks),
-        chunk_(static_cast<int>(threadIdx.x) % Tile::chunks) {
-#pragma unroll
-    for (int i = 0; i < count; ++i) line(line_ + i * apart, chunk_, from_[i], taps_[i]);
-  }
-
-  /// The first channel of this thread's chunk if channels run along the lines.
-  __device__ __forceinline__ int channel() const { return chunk_ * chunk; }
+  __device__ __forceinline__ int line(int i) const { return first + i * apart; }
+  /// The first element of the chunk in its line.
+  __device__ __forceinline__ int element() const { return chunk_in_line * chunk; }
 
 #if CNNKERN_ARCH == 0 || CNNKERN_ARCH >= 800
-  /// tap(line): the tap that the line is copied for, or none.
-  template <class Tap>
-  __device__ __forceinline__ void copy(Tile& tile, const Tap& tap) const {
-    const int place = Tile::place(line_, chunk_);  // lines `apart` have the same key
-    static_assert(apart % 8 == 0);
+  template <class Element>
+  __device__ __forceinline__ void copy(Tile& tile, int i, const Element* from, bool valid) const {
+    const int place = Tile::place(first, chunk_in_line) + i * apart * Tile::length;
+    cp_async_16(tile.data + place, from, valid);
+  }
+#endif
+};
+
+/// The gathered operand: each line a pixel with a pointer and a mask of its own.
+template <class Tile, int threads>
+class PixelLines : public ThreadLines<Tile, threads> {
+  using Lines = ThreadLines<Tile, threads>;
+
+ public:
+  /// pixel(line, from, taps) sets the line's first channel at the first tap, and the taps it has.
+  template <class Pixel>
+  __device__ __forceinline__ explicit PixelLines(const Pixel& pixel) {
 #pragma unroll
-    for (int i = 0; i < count; ++i)
-      cp_async_16(tile.data + place + i * apart * Tile::length, from_[i],
-                  (taps_[i] & tap(line_ + i * apart)) != 0);
+    for (int i = 0; i < Lines::count; ++i) {
+      pixel(this->line(i), from_[i], taps_[i]);
+      from_[i] += this->element();
+    }
+  }
+
+#if CNNKERN_ARCH == 0 || CNNKERN_ARCH >= 800
+  __device__ __forceinline__ void copy(Tile& tile, unsigned tap) const {
+#pragma unroll
+    for (int i = 0; i < Lines::count; ++i) Lines::copy(tile, i, from_[i], (taps_[i] & tap) != 0);
   }
 #endif
 
   __device__ __forceinline__ void move(int elements) {
 #pragma unroll
-    for (int i = 0; i < count; ++i) from_[i] += elements;
+    for (int i = 0; i < Lines::count; ++i) from_[i] += elements;
   }
 
  private:
-  int line_, chunk_;
-  const Element* from_[count];
-  unsigned taps_[count];
+  const typename Tile::Element* from_[Lines::count];
+  unsigned taps_[Lines::count];
+};
+
+/// The filter: lines at equal distances.
+template <class Tile, int threads>
+class FilterLines : public ThreadLines<Tile, threads> {
+  using Lines = ThreadLines<Tile, threads>;
+  using Element = typename Tile::Element;
+
+ public:
+  /// from: the tile's first element at the first tap; pitch: from one line to the next.
+  __device__ __forceinline__ FilterLines(const Element* from, int pitch)
+      : pitch_(pitch), from_(from + int64_t{this->first} * pitch + this->element()) {}
+
+#if CNNKERN_ARCH == 0 || CNNKERN_ARCH >= 800
+  /// Copies the first `lines` lines, and zeros after them.
+  __device__ __forceinline__ void copy(Tile& tile, int lines) const {
+#pragma unroll
+    for (int i = 0; i < Lines::count; ++i)
+      Lines::copy(tile, i, from_ + i * Lines::apart * pitch_, this->line(i) < lines);
+  }
+#endif
+
+  __device__ __forceinline__ void move(int elements) { from_ += elements; }
+
+ private:
+  int pitch_;
+  const Element* from_;
 };
 
 }  // namespace cnnkern::CNNKERN_CUDA_NAMESPACE
