@@ -111,7 +111,7 @@ STEPS = [
     *of(
         "stride, offset or tap",
         *VOLUME,
-        ("mma_planes", WGRAD_MMA, "if (problem.planar()) launch", "launch"),
+        ("mma_planes", WGRAD_MMA, "if (problem.planar())", "if (true)"),
         ("mma_next_image", LOADER, "* size[axis - 1] : image", "* size[axis - 1] : size[0]"),
     ),
     *of(

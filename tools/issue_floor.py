@@ -128,7 +128,7 @@ def registers(operands: str) -> list[int]:
 
 
 def loops_of(files: Sequence[Path]) -> list[tuple[str, str, Loop]]:
-    """(mangled name, architecture, main loop) of every kernel in objects and cubins that has one."""
+    """(mangled name, architecture, main loop) of each kernel in objects and cubins that has one."""
     tool = find_cuobjdump()
     if tool is None:
         raise FileNotFoundError("cuobjdump is not on PATH, in CUDA_HOME or in triton")
