@@ -16,10 +16,12 @@ CSRC = ROOT / "csrc"
 sys.path.insert(0, str(ROOT / "tests" / "cpp"))
 import build as cpp_build  # noqa: E402
 
+CONV = "cuda/conv"
 GEMM = "cuda/conv/implicit_gemm_simt.cuh"
 LOADER = "cuda/conv/tile_loader.cuh"
 GATHER = "cuda/conv/pixel_gather.cuh"
 EPILOGUE = "cuda/conv/epilogue.cuh"
+CLASSES = "cuda/conv/stride_class.cuh"
 INDEXING = "cuda/indexing.cuh"
 FPROP, DGRAD, WGRAD, BIAS_GRAD, REDUCE = (
     f"cuda/conv/{stem}.cu" for stem in ("fprop", "dgrad", "wgrad", "bias_grad", "split_k_reduce")

@@ -2,6 +2,7 @@
 
 from mutants import (
     BIAS_GRAD,
+    CLASSES,
     DGRAD,
     DIRECT,
     DIRECT_CUH,
@@ -130,7 +131,7 @@ BOUNDS = [
         "bound off by one",
         *(REDUCE, "n4c8h20w20k8r1s1 wgrad nhwc", SIMT_VEC4),
         ("last_part", REDUCE, "part < parts", "part < parts - 1"),
-        ("elements_of_the_weight", REDUCE, "if (i >= elements) return;", "", "out of the bounds"),
+        ("elements_of_the_weight", REDUCE, "if (first >= elements) return;", "", "out of the bounds"),
     ),
     *of(
         "bound off by one",
@@ -217,8 +218,8 @@ STRIDES = [
     *of(
         "stride, offset or tap",
         *(DGRAD, "n2c4h11w12k8r4s5uh2uw3lh3lw1p2 dgrad nchw", SIMT),
-        ("first_tap_of_a_class", DGRAD, "% axis.stride != 0)", "% axis.stride != 1)"),
-        ("taps_of_a_class", DGRAD, "/ axis.tap_step + 1;", "/ axis.tap_step;"),
+        ("first_tap_of_a_class", CLASSES, "% axis.stride != 0)", "% axis.stride != 1)"),
+        ("taps_of_a_class", CLASSES, "/ axis.tap_step + 1;", "/ axis.tap_step;"),
         ("step_of_the_output", DGRAD, "-tap.h * pixels.p.h.output_step", "-tap.h"),
         ("step_of_the_tap", DGRAD, "tap.w * p.w.tap_step", "tap.w"),
     ),

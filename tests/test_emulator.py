@@ -148,11 +148,22 @@ def test_every_kernel_runs_on_some_problem(programs):
     assert rows
     for direction, layout, vector, m, n, k in rows:
         name = f"implicit_gemm_simt_{m}x{n}x{k}" + (f"_vec{vector}" if vector != "1" else "")
-        text = f"n1c72h9k72r1 {layout} {direction.lower()}"
-        ran = run(
-            programs("fast") / "run_problems", "--exactly", "--problem", text, "--kernel", name
-        )
-        assert f"ran 2 {name}" in ran.stdout, ran.stdout + ran.stderr
+        assert_runs(programs, name, f"{layout} {direction.lower()}")
+    rows = re.findall(r"^CNNKERN_MMA_WGRAD\((\w+), .*, (\d+), (\d+), (\d+)\)", kernels, re.M)
+    assert rows
+    for dtype, m, n, k in rows:
+        text = f"nhwc wgrad {'f16' if dtype == 'float16' else 'bf16'}"
+        assert_runs(programs, f"implicit_gemm_mma_{m}x{n}x{k}", text, times=1)
+
+
+def assert_runs(programs, name, text, times=2):
+    """A small problem, on both architecture paths if ``times`` is 2."""
+    problem = f"n1c72h9k72r1 {text}"
+    ran = run(
+        programs("fast") / "run_problems",
+        *("--exactly", "--problem", problem, "--kernel", name),
+    )
+    assert f"ran {times} {name}" in ran.stdout, ran.stdout + ran.stderr
 
 
 def test_a_kernel_that_does_not_exist_is_no_pass(programs):

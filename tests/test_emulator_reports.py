@@ -70,8 +70,8 @@ REPORTS = {
     ),
     "load_past_the_workspace": (
         "cuda/conv/split_k_reduce.cu",
-        "part * elements + i",
-        "(part + 1) * elements + i",
+        "workspace + first",
+        "workspace + elements + first",
         "cuda/conv/split_k_reduce.cu",
         ("n4c8h20w20k8r1s1 wgrad nhwc", "implicit_gemm_simt_64x64x8_vec4"),
         r"load out of the bounds of 'workspace': element \d+, allowed 0 … \d+",

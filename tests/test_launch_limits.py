@@ -251,7 +251,11 @@ def test_every_launch_is_possible(device, kernels, ptx_entries, launches):
         pytest.skip(f"this build was told to leave {device} out")
     wrong, launched = impossible(device, kernels, ptx_entries, launches, info["ptx"])
     assert wrong == []
-    assert launched == set(kernels), "some kernels are never launched"
+    demangled = {
+        name: next(iter(records.values()))["demangled"] for name, records in kernels.items()
+    }
+    refused = {name for name, text in demangled.items() if device == "sm_75" and "::mma_" in text}
+    assert launched == set(kernels) - refused, "some kernels are never launched"
 
 
 @needs_cuda

@@ -17,9 +17,13 @@ from mutants_index import INDEX
 from mutants_ladder import LADDER
 from mutants_offset import CUTS
 from mutants_sync import SYNC
+from mutants_wgrad_mma import WGRAD_MMA_BUGS
 from mutants_window_pool import WINDOWS
 
-MUTANTS = [*SYNC, *INDEX, *FUSED_OPERATION, *AVERAGES, *WINDOWS, *CUTS, *LADDER]
+MUTANTS = [
+    *(*SYNC, *INDEX, *FUSED_OPERATION, *AVERAGES, *WINDOWS),
+    *(*WGRAD_MMA_BUGS, *CUTS, *LADDER),
+]
 NOTICED_BY = {
     "barrier": "the race table; lists of who waits where",
     "wait_group, commit_group": "the race table, NaN in what has not arrived, wrong results",

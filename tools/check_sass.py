@@ -45,7 +45,8 @@ ARCH = re.compile(r"^\s*code for sm_(\w+)", re.M)
 FUNCTION = re.compile(r"^\s*Function : (\S+)", re.M)
 INSTRUCTION = re.compile(
     r"^\s*/\*(?P<address>[0-9a-f]{4,})\*/\s+(?:@(?P<predicate>!?U?P\w+)\s+)?"
-    r"(?P<opcode>[A-Z][\w.]*)\s*(?P<operands>[^;]*?)\s*;",
+    r"(?P<opcode>[A-Z][\w.]*)\s*(?P<operands>[^;]*?)\s*;"
+    r"(?:\s*/\* 0x[0-9a-f]{16} \*/\s*/\* 0x(?P<control>[0-9a-f]{16}) \*/)?",
     re.M,
 )
 TARGET = re.compile(r"0x([0-9a-f]+)$")
@@ -57,6 +58,12 @@ class Instruction:
     predicate: str  # "P0", "!P0", "" if it always runs
     opcode: str  # "LDS.128"
     operands: str
+    control: int = 0  # the upper word of its encoding
+
+    @property
+    def stall(self) -> int:
+        """Cycles that the compiler lets pass before the warp's next instruction."""
+        return self.control >> 41 & 0xF
 
     @property
     def kind(self) -> str:
@@ -81,7 +88,13 @@ class Kernel:
         self.arch, self.mangled = arch, mangled
         # @!PT never runs: dummies that the compiler puts before an LDGSTS.
         self.code = [
-            Instruction(int(m["address"], 16), m["predicate"] or "", m["opcode"], m["operands"])
+            Instruction(
+                int(m["address"], 16),
+                m["predicate"] or "",
+                m["opcode"],
+                m["operands"],
+                int(m["control"] or "0", 16),
+            )
             for m in INSTRUCTION.finditer(text)
             if m["predicate"] != "!PT"
         ]
@@ -259,8 +272,9 @@ def check_resources(kernel: Kernel) -> Iterator[str]:
 
 
 def hot_loop(kernel: Kernel) -> set[int]:
-    """The instructions of the largest loop that writes and loads shared memory."""
-    writes = set(kernel.all("LDGSTS", "STS"))
+    """The instructions of the largest loop that loads shared memory and fills it, by asynchronous
+    copies if the kernel has any: an epilogue's loop may be larger than the main one."""
+    writes = set(kernel.all("LDGSTS") or kernel.all("STS"))
     loops = (kernel.loop_of(load) for load in kernel.all("LDS", "LDSM"))
     return max((loop for loop in loops if loop & writes), key=len, default=set())
 

@@ -14,31 +14,39 @@ constexpr Launcher launchers[] = {
 #define CNNKERN_SIMT_WGRAD(layout, vector, m, n, k) \
   launch_simt_wgrad<Layout::layout, vector, m, n, k>,
 #define CNNKERN_LADDER(rung) launch_ladder_##rung,
+#define CNNKERN_MMA_FPROP(dtype, type, m, n, k) launch_mma_fprop<type, m, n, k>,
+#define CNNKERN_MMA_DGRAD(dtype, type, m, n, k) launch_mma_dgrad<type, m, n, k>,
+#define CNNKERN_MMA_WGRAD(dtype, type, m, n, k) launch_mma_wgrad<type, m, n, k>,
 #define CNNKERN_DIRECT(direction, dtype, type) launch_direct<type>,
 #include "cuda/conv/conv_kernels.inc"
 };
 
 bool aligned(const ConvTensors& tensors, size_t bytes) {
-  const void* pointers[] = {tensors.input, tensors.weight, tensors.output};
+  const void* pointers[] = {tensors.input, tensors.weight, tensors.output, tensors.residual,
+                            tensors.preactivation};
   for (const void* pointer : pointers)
     if (reinterpret_cast<uintptr_t>(pointer) % bytes != 0) return false;
   return true;
 }
 
-/// The row of the same tile that loads single elements.
-int scalar_row(int index) {
-  static const std::vector<ConvKernelInfo> table = conv_kernel_table();
-  const ConvKernelInfo& vectorised = table[index];
-  for (size_t i = 0; i < table.size(); ++i)
-    if (table[i].direction == vectorised.direction && table[i].layout == vectorised.layout &&
-        table[i].tile.m == vectorised.tile.m && table[i].vector == 1)
-      return static_cast<int>(i);
-  throw std::logic_error(vectorised.name + " has no scalar counterpart");
+const std::vector<ConvKernelInfo>& table() {
+  static const std::vector<ConvKernelInfo> rows = conv_kernel_table();
+  return rows;
 }
 
-bool loads_vectors(int index) {
-  static const std::vector<ConvKernelInfo> table = conv_kernel_table();
-  return table[index].vector > 1;
+/// The same plan for the row of its tile that loads single elements; the generic kernel's plan if
+/// there is none.
+ConvPlan with_scalar_loads(ConvPlan plan, const ConvProblem& problem) {
+  const ConvKernelInfo& vectorised = table()[plan.index];
+  for (size_t i = 0; i < table().size(); ++i) {
+    const ConvKernelInfo& row = table()[i];
+    if (row.direction == vectorised.direction && row.dtype == vectorised.dtype &&
+        row.layout == vectorised.layout && row.tile.m == vectorised.tile.m && row.vector == 1) {
+      plan.index = static_cast<int>(i);
+      return plan;
+    }
+  }
+  return plan_direct_conv(problem);
 }
 
 }  // namespace
@@ -46,9 +54,9 @@ bool loads_vectors(int index) {
 void launch_conv(const ConvPlan& plan, const ConvProblem& problem, const ConvTensors& tensors,
                  cudaStream_t stream) {
   if (plan.grid[0] == 0 || plan.grid[1] == 0 || plan.grid[2] == 0) return;  // an empty result
-  const int row =
-      loads_vectors(plan.index) && !aligned(tensors, 16) ? scalar_row(plan.index) : plan.index;
-  launchers[row](plan, problem, tensors, stream);
+  const bool misaligned = table()[plan.index].vector > 1 && !aligned(tensors, 16);
+  const ConvPlan& fit = misaligned ? with_scalar_loads(plan, problem) : plan;
+  launchers[fit.index](fit, problem, tensors, stream);
 }
 
 }  // namespace cnnkern::CNNKERN_CUDA_NAMESPACE

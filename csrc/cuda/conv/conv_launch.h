@@ -25,6 +25,12 @@ template <Layout layout, int vector, int m, int n, int k>
 void launch_simt_dgrad(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
 template <Layout layout, int vector, int m, int n, int k>
 void launch_simt_wgrad(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
+template <class Element, int m, int n, int k>
+void launch_mma_fprop(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
+template <class Element, int m, int n, int k>
+void launch_mma_dgrad(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
+template <class Element, int m, int n, int k>
+void launch_mma_wgrad(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
 
 using LadderLauncher = void(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
 LadderLauncher launch_ladder_1, launch_ladder_2, launch_ladder_3, launch_ladder_4, launch_ladder_5,
@@ -36,7 +42,8 @@ inline dim3 grid_of(const ConvPlan& plan) {
 }
 
 /// weight[i] = Σ over split-K parts, in order, of workspace[part · elements + i].
-void launch_split_k_reduce(const float* workspace, float* weight, int64_t elements, int parts,
+template <class Element>
+void launch_split_k_reduce(const float* workspace, Element* weight, int64_t elements, int parts,
                            cudaStream_t stream);
 
 }  // namespace cnnkern::CNNKERN_CUDA_NAMESPACE

@@ -1,9 +1,12 @@
 #include "cuda/conv/conv_plan.h"
 
 #include <algorithm>
+#include <cmath>
 #include <sstream>
 
+#include "cuda/conv/conv_plan_mma.h"
 #include "cuda/conv/ladder/ladder.h"
+#include "cuda/conv/split_k.h"
 
 namespace cnnkern {
 namespace {
@@ -11,8 +14,6 @@ namespace {
 constexpr int direct_threads = 256;
 constexpr int64_t limit_31_bits = int64_t{1} << 31;
 constexpr int64_t max_grid_x = limit_31_bits - 1, max_grid_yz = 65535;
-constexpr int64_t max_workspace_bytes = int64_t{64} << 20;
-constexpr int64_t min_depth_per_split = 512;  // shorter sums do not pay for their partial results
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -48,19 +49,19 @@ int64_t tiles(const GemmView& view, Tile tile) {
   return ceil_div(view.rows, tile.m) * ceil_div(view.columns, tile.n);
 }
 
-/// Parts into which wgrad's depth is cut: none if the tiles alone give every multiprocessor a
-/// block, else enough for two blocks each, within the workspace and not into trifles.
-int choose_split_k(const ConvProblem& p, const GemmView& view, Tile tile,
-                   const DeviceCaps& device) {
-  const int64_t blocks = tiles(view, tile) * p.groups;
-  if (p.direction != ConvDirection::wgrad || blocks == 0 || blocks >= device.multiprocessors)
-    return 1;
-  const int64_t wanted =
-      std::min({2 * device.multiprocessors / blocks, view.depth / min_depth_per_split,
-                max_workspace_bytes / (4 * p.weight_elements())});
-  if (wanted <= 1) return 1;
-  const int64_t depth_per_split = ceil_div(ceil_div(view.depth, wanted), tile.k) * tile.k;
-  return static_cast<int>(ceil_div(view.depth, depth_per_split));
+const std::vector<ConvKernelInfo>& cached_table(int arch) {
+  static const std::vector<ConvKernelInfo> tables[2] = {conv_kernel_table(75),
+                                                        conv_kernel_table(80)};
+  return tables[arch >= 80];
+}
+
+/// The parts into which wgrad's depth is cut, and what that is modelled to take.
+SplitK split_wgrad(const ConvKernelInfo& kernel, const ConvProblem& p, const DeviceCaps& device) {
+  if (p.direction != ConvDirection::wgrad) return {};
+  const GemmView view = gemm_view(p);
+  return choose_split_k({kernel.tile, kernel.threads, kernel.dtype,
+                         tiles(view, kernel.tile) * p.groups, view.depth, p.weight_elements()},
+                        device);
 }
 
 std::string refuse_vectors(const ConvKernelInfo& kernel, const ConvProblem& p) {
@@ -120,11 +121,43 @@ std::string yield_simt(const ConvKernelInfo& kernel, const ConvProblem& p,
     return sentence("the GEMM is ", view.rows, " x ", view.columns, ": half of every ", tile.m,
                     " x ", tile.n, " tile would be empty");
   const int64_t blocks =
-      tiles(view, tile) * p.groups * view.classes * choose_split_k(p, view, tile, device);
+      tiles(view, tile) * p.groups * view.classes * split_wgrad(kernel, p, device).parts;
   if (blocks >= device.multiprocessors) return "";
   return sentence(tile.m, " x ", tile.n, " tiles make ", blocks, " blocks for ",
                   device.multiprocessors,
                   " multiprocessors: a smaller tile fills the device better");
+}
+
+std::string refuse_mma(const ConvKernelInfo& kernel, const ConvProblem& p,
+                       const DeviceCaps& device) {
+  std::string reason = p.direction == ConvDirection::wgrad
+                           ? refuse_window_steps(p, device)
+                           : refuse_tap_walk(p, kernel.tile, device);
+  return reason.empty() ? refuse_simt(kernel, p, device) : reason;
+}
+
+double mma_cycles(const ConvKernelInfo& kernel, const ConvProblem& p, const DeviceCaps& device) {
+  if (p.direction == ConvDirection::wgrad) return split_wgrad(kernel, p, device).cycles;
+  const GemmView view = gemm_view(p);
+  const int64_t channels = p.direction == ConvDirection::fprop ? p.c_per_group() : p.k_per_group();
+  const auto depth = static_cast<double>(p.filter.volume() * ceil_div(channels, kernel.tile.k));
+  return modelled_cycles(kernel.tile, kernel.dtype,
+                         tiles(view, kernel.tile) * view.classes * p.groups,
+                         depth / static_cast<double>(view.classes), device);
+}
+
+/// Why another tile would be faster, for a problem that refuse_mma does not refuse.
+std::string yield_mma(const ConvKernelInfo& kernel, const ConvProblem& p,
+                      const DeviceCaps& device) {
+  const double cycles = mma_cycles(kernel, p, device);
+  for (const ConvKernelInfo& other : cached_table(device.arch)) {
+    if (!other.tensor_cores || other.direction != p.direction || other.dtype != p.dtype) continue;
+    if (const double less = mma_cycles(other, p, device); less < cycles)
+      return sentence(kernel.tile.m, " x ", kernel.tile.n, " tiles are modelled to take ",
+                      std::llround(cycles), " cycles, ", other.tile.m, " x ", other.tile.n,
+                      " tiles ", std::llround(less));
+  }
+  return "";
 }
 
 /// A kernel that computes this direction in this layout, as choose() wants it.
@@ -137,20 +170,31 @@ struct Candidate {
   std::string refuse(const ConvProblem& problem, const DeviceCaps& device) const {
     if (info->rung > 0) return refuse_ladder(*info, problem, device);
     if (info->tile.m == 0) return "";
+    if (info->tensor_cores) {
+      std::string reason = refuse_mma(*info, problem, device);
+      return reason.empty() && !forced ? yield_mma(*info, problem, device) : reason;
+    }
     std::string reason = refuse_simt(*info, problem, device);
     return reason.empty() && !forced ? yield_simt(*info, problem, device) : reason;
   }
 };
 
-void plan_simt(const ConvProblem& p, const DeviceCaps& device, ConvPlan& plan) {
+void plan_gemm(const ConvKernelInfo& kernel, const ConvProblem& p, const DeviceCaps& device,
+               ConvPlan& plan) {
   const GemmView view = gemm_view(p);
-  plan.split_k = choose_split_k(p, view, plan.tile, device);
+  const SplitK split = split_wgrad(kernel, p, device);
+  plan.split_k = split.parts;
   plan.grid = {tiles(view, plan.tile), std::max<int64_t>(plan.split_k, view.classes), p.groups};
   if (plan.split_k > 1) plan.workspace_bytes = plan.split_k * p.weight_elements() * 4;
   const int64_t blocks = plan.grid[0] * plan.grid[1] * plan.grid[2];
   plan.why = sentence("the GEMM is ", view.rows, " x ", view.columns, " x ", view.depth, ": ",
                       blocks, " blocks for ", device.multiprocessors, " multiprocessors");
-  if (plan.split_k > 1) plan.why += sentence(", after splitting its depth by ", plan.split_k);
+  if (plan.split_k > 1)
+    plan.why += sentence(", after splitting its depth by ", plan.split_k, ": modelled to take ",
+                         std::llround(split.cycles), " cycles with the sum of the parts, ",
+                         std::llround(split.whole_cycles), " in one part");
+  if (kernel.tensor_cores && p.direction == ConvDirection::wgrad)  // its last argument: dimensions
+    plan.symbol.insert(plan.symbol.size() - 1, p.planar() ? ", 2" : ", 3");
 }
 
 void plan_direct(const ConvProblem& p, ConvPlan& plan) {
@@ -182,16 +226,25 @@ ConvKernelInfo simt_kernel(const char* direction, ConvDirection which, Layout la
           symbol};
 }
 
+ConvKernelInfo mma_kernel(const char* direction, ConvDirection which, DType dtype, const char* type,
+                          Tile tile) {
+  return {sentence("implicit_gemm_mma_", tile.m, "x", tile.n, "x", tile.k),
+          which,
+          dtype,
+          false,
+          Layout::nhwc,
+          8,
+          tile,
+          mma_threads(tile),
+          mma_shared_bytes(tile),
+          sentence("mma_", direction, "<", type, ", ", tile.m, ", ", tile.n, ", ", tile.k, ">"),
+          true};
+}
+
 ConvKernelInfo direct_kernel(const char* direction, ConvDirection which, DType dtype,
                              const char* type) {
   const std::string symbol = sentence("direct_", direction, "<", type, ">");
   return {"direct", which, dtype, true, Layout::nchw, 1, {}, direct_threads, 0, symbol};
-}
-
-const std::vector<ConvKernelInfo>& cached_table(int arch) {
-  static const std::vector<ConvKernelInfo> tables[2] = {conv_kernel_table(75),
-                                                        conv_kernel_table(80)};
-  return tables[arch >= 80];
 }
 
 }  // namespace
@@ -205,10 +258,20 @@ std::vector<ConvKernelInfo> conv_kernel_table(int arch) {
 #define CNNKERN_SIMT_WGRAD(layout, vector, m, n, k) \
   simt_kernel("wgrad", ConvDirection::wgrad, Layout::layout, vector, {m, n, k}, arch),
 #define CNNKERN_LADDER(rung) ladder_kernel(rung),
+#define CNNKERN_MMA_FPROP(dtype, type, m, n, k) \
+  mma_kernel("fprop", ConvDirection::fprop, DType::dtype, #type, {m, n, k}),
+#define CNNKERN_MMA_DGRAD(dtype, type, m, n, k) \
+  mma_kernel("dgrad", ConvDirection::dgrad, DType::dtype, #type, {m, n, k}),
+#define CNNKERN_MMA_WGRAD(dtype, type, m, n, k) \
+  mma_kernel("wgrad", ConvDirection::wgrad, DType::dtype, #type, {m, n, k}),
 #define CNNKERN_DIRECT(direction, dtype, type) \
   direct_kernel(#direction, ConvDirection::direction, DType::dtype, #type),
 #include "cuda/conv/conv_kernels.inc"
   };
+}
+
+ConvPlan plan_direct_conv(const ConvProblem& problem) {
+  return plan_conv(problem, known_devices[0], "direct");
 }
 
 ConvPlan plan_conv(const ConvProblem& problem, const DeviceCaps& device,
@@ -219,9 +282,10 @@ ConvPlan plan_conv(const ConvProblem& problem, const DeviceCaps& device,
   for (size_t i = 0; i < table.size(); ++i) {
     const ConvKernelInfo& row = table[i];
     if (row.rung > 0 && row.name != forced) continue;  // for readers
-    const bool generic = row.tile.m == 0 && row.rung == 0;
+    // Others of its name compute other dtypes.
+    const bool one_of_many = row.rung == 0 && (row.tile.m == 0 || row.tensor_cores);
     if (row.direction == problem.direction && (row.any_layout || row.layout == problem.layout) &&
-        (!generic || row.dtype == problem.dtype))
+        (!one_of_many || row.dtype == problem.dtype))
       candidates.push_back({row.name, static_cast<int>(i), &row, !forced.empty()});
   }
   ConvPlan plan;
@@ -236,7 +300,7 @@ ConvPlan plan_conv(const ConvProblem& problem, const DeviceCaps& device,
   plan.symbol = kernel.symbol;
   if (kernel.rung > 0) plan_ladder(problem, plan);
   else if (kernel.tile.m == 0) plan_direct(problem, plan);
-  else plan_simt(problem, device, plan);
+  else plan_gemm(kernel, problem, device, plan);
   return plan;
 }
 

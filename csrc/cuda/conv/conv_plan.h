@@ -39,6 +39,7 @@ struct ConvKernelInfo {
   int threads;
   int64_t shared_bytes;
   std::string symbol;
+  bool tensor_cores = false;
   int rung = 0;  // of the ladder, if it is one
 };
 
@@ -46,6 +47,9 @@ struct ConvKernelInfo {
 /// problem, but not if another would merely be faster.
 ConvPlan plan_conv(const ConvProblem& problem, const DeviceCaps& device,
                    const std::string& forced = "");
+
+/// The plan of the kernel that takes every problem on every device, and tensors at any address.
+ConvPlan plan_direct_conv(const ConvProblem& problem);
 
 /// Every kernel, in the order of conv_kernels.inc; shared memory as on `arch`.
 std::vector<ConvKernelInfo> conv_kernel_table(int arch = 80);

@@ -11,50 +11,13 @@
 // bias. GEMM view of a group and class: rows = the class's pixels, columns = C/G, depth = K/G ·
 // taps. Tiling, shared memory and pipeline: implicit_gemm_simt.cuh. Grid: x = tiles, y = classes, z
 // = groups.
-#include <numeric>
-
 #include "cuda/conv/conv_launch.h"
 #include "cuda/conv/epilogue.cuh"
 #include "cuda/conv/pixel_gather.cuh"
+#include "cuda/conv/stride_class.cuh"
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 namespace {
-
-/// What the classes of one axis have in common.
-struct StrideAxis {
-  int stride, dilation, pad, taps;
-  int tap_step, output_step;
-  FastDivmod few, many;  // a class has ⌊taps / tap_step⌋ or one more, or none
-
-  explicit StrideAxis(int64_t stride_, int64_t dilation_, int64_t pad_, int64_t taps_)
-      : stride(static_cast<int>(stride_)),
-        dilation(static_cast<int>(dilation_)),
-        pad(static_cast<int>(pad_)),
-        taps(static_cast<int>(taps_)),
-        tap_step(stride / std::gcd(stride, dilation)),
-        output_step(dilation / std::gcd(stride, dilation)),
-        few(taps < tap_step ? 1 : taps / tap_step),
-        many((taps + tap_step - 1) / tap_step) {}
-};
-
-/// One class of one axis: pixels remainder, remainder + stride, …
-struct AxisClass {
-  int remainder, first_tap, taps, shift;
-
-  __device__ __forceinline__ AxisClass(const StrideAxis& axis, int remainder_)
-      : remainder(remainder_), first_tap(0), taps(0), shift(0) {
-    const int end = min(axis.tap_step, axis.taps), distance = remainder + axis.pad;
-    while (first_tap < end && (distance - first_tap * axis.dilation) % axis.stride != 0)
-      ++first_tap;
-    if (first_tap == end) return;
-    taps = (axis.taps - 1 - first_tap) / axis.tap_step + 1;
-    shift = (distance - first_tap * axis.dilation) / axis.stride;
-  }
-
-  __device__ __forceinline__ FastDivmod divmod(const StrideAxis& axis) const {
-    return static_cast<uint32_t>(taps) == axis.many.divisor ? axis.many : axis.few;
-  }
-};
 
 template <Layout layout>
 struct DgradParams {
@@ -207,26 +170,18 @@ __global__ void __launch_bounds__(16 * (n / 8), 1) simt_dgrad(DgradParams<layout
   store_tile<Gemm>(input, tile.m, tile.n, sums);
 }
 
-StrideAxis stride_axis(const ConvProblem& p, int axis) {
-  return StrideAxis(p.stride[axis], p.dilation[axis], p.pad_begin[axis], p.filter[axis]);
-}
-
 }  // namespace
 
 template <Layout layout, int vector, int m, int n, int k>
 void launch_simt_dgrad(const ConvPlan& plan, const ConvProblem& problem, const ConvTensors& tensors,
                        cudaStream_t stream) {
-  Extent3 classes, class_pixels;
-  for (int axis = 0; axis < 3; ++axis) {
-    classes[axis] = std::min(problem.stride[axis], problem.input[axis]);
-    class_pixels[axis] = (problem.input[axis] + problem.stride[axis] - 1) / problem.stride[axis];
-  }
+  const Extent3 class_pixels = pixels_of_a_class(problem);
   const DgradParams<layout> params{
       .output = gather_source(tensors.output, layout, problem.k, problem.output),
       .d = stride_axis(problem, 0),
       .h = stride_axis(problem, 1),
       .w = stride_axis(problem, 2),
-      .classes = splitter(classes),
+      .classes = splitter(stride_classes(problem)),
       .class_pixels = splitter(class_pixels),
       .k_per_group_divmod = FastDivmod(problem.k_per_group()),
       .input_extent = narrow(problem.input),

@@ -13,6 +13,7 @@
 #pragma once
 
 #include "cuda/conv/tile_loader.cuh"
+#include "cuda/conv/tile_position.cuh"
 #include "cuda/primitives/shared.cuh"
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
@@ -162,17 +163,6 @@ struct SimtGemm {
           }
       }
     }
-  }
-};
-
-/// This block's tile: blocks run through the columns first, so that neighbours share rows of A.
-struct TilePosition {
-  int m, n;
-
-  __device__ __forceinline__ TilePosition(int columns, int tile_m, int tile_n) {
-    const int tiles_n = (columns + tile_n - 1) / tile_n, block = static_cast<int>(blockIdx.x);
-    m = block / tiles_n * tile_m;
-    n = block % tiles_n * tile_n;
   }
 };
 

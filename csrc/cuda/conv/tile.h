@@ -10,6 +10,9 @@ struct Tile {
   int m = 0, n = 0, k = 0;
 };
 
+/// What is contiguous in an operand of a GEMM: its depth, or its rows (columns, for B).
+enum class Major { k, mn };
+
 /// implicit_gemm_simt: 16 × (n/8) threads, each with m/16 rows and 8 columns. (The kernels' launch
 /// bounds spell this out: nvcc drops, silently, a bound that calls a function of template
 /// arguments.)
@@ -20,6 +23,15 @@ constexpr int simt_stages(int arch) { return arch >= 80 ? 4 : 2; }
 
 constexpr int64_t simt_shared_bytes(Tile tile, int arch) {
   return int64_t{4} * simt_stages(arch) * (tile.m + tile.n) * tile.k;
+}
+
+/// Tensor-core tiles: warps of 64 × 64, or 64 × 32 in tiles with a side of 64, and a ring of three
+/// stages.
+constexpr int mma_stages = 3;
+constexpr int mma_warp_n(Tile tile) { return tile.m >= 128 && tile.n >= 128 ? 64 : 32; }
+constexpr int mma_threads(Tile tile) { return 32 * (tile.m / 64) * (tile.n / mma_warp_n(tile)); }
+constexpr int64_t mma_shared_bytes(Tile tile) {
+  return int64_t{2} * mma_stages * (tile.m + tile.n) * tile.k;
 }
 
 }  // namespace cnnkern

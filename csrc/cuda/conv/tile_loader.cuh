@@ -23,8 +23,6 @@
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 
-enum class Major { k, mn };
-
 /// Where depth k of a row lies in a k-major tile. Eight threads read 16 bytes of eight neighbouring
 /// rows: of rows of 32 bytes the first and the fifth would meet in one group of banks, so in every
 /// second four rows the two halves change places.

@@ -1,0 +1,84 @@
+#include "cuda/conv/conv_plan_mma.h"
+
+#include <algorithm>
+#include <sstream>
+
+namespace cnnkern {
+namespace {
+
+constexpr int64_t max_taps = 32, vector = 8;
+// Round figures of the GPUs in device_caps.h: what L2 gives a multiprocessor, what it takes from
+// one, and a block's way to its first product.
+constexpr double load_bytes_per_cycle = 32, store_bytes_per_cycle = 16, start_cycles = 1000;
+
+template <class... Parts>
+std::string sentence(const Parts&... parts) {
+  std::ostringstream text;
+  (text << ... << parts);
+  return text.str();
+}
+
+std::string refuse_arch(const DeviceCaps& device) {
+  if (device.arch >= 80) return "";
+  return sentence("copies by cp.async, which ", device.product, " does not have");
+}
+
+}  // namespace
+
+std::string refuse_tap_walk(const ConvProblem& p, Tile tile, const DeviceCaps& device) {
+  if (std::string reason = refuse_arch(device); !reason.empty()) return reason;
+  const bool dgrad = p.direction == ConvDirection::dgrad;
+  const int64_t c = p.c_per_group(), k = p.k_per_group(), taps = p.filter.volume();
+  if (c % vector != 0 || (dgrad && k % vector != 0))
+    return sentence("loads ", vector, " channels at a time, but C/G = ", c,
+                    dgrad ? sentence(" and K/G = ", k) : "", " is no multiple of ", vector);
+  if (taps > max_taps)
+    return sentence("keeps a bit for each tap in 32, but the filter has ", taps, " taps");
+  // The farthest that a step between two tiles may lead, forwards or back.
+  const Extent3& gathered = dgrad ? p.output : p.input;
+  int64_t pixels = 0, stride = dgrad ? p.k : p.c;
+  for (int axis = 2; axis >= 0; --axis) {
+    pixels += p.footprint(axis) * stride;
+    stride *= gathered[axis];
+  }
+  const int64_t filter = (dgrad ? k + tile.k : tile.n) * c * taps;
+  if (std::max(pixels + p.c + p.k, filter) >= int64_t{1} << 31)
+    return sentence("steps by 32 bits, but a window spans ", pixels, " elements and a filter step ",
+                    filter);
+  return "";
+}
+
+std::string refuse_window_steps(const ConvProblem& p, const DeviceCaps& device) {
+  if (std::string reason = refuse_arch(device); !reason.empty()) return reason;
+  // From one row of a tile to the thread's next, which is this far at most.
+  constexpr int64_t most_pixels = 32;
+  __int128 image = p.c;
+  int64_t windows = 1;
+  for (int axis = 0; axis < 3; ++axis) {
+    image *= p.input[axis] + p.pad_begin[axis] + p.pad_end[axis] + p.stride[axis];
+    windows *= p.output[axis];
+  }
+  if ((most_pixels / std::max<int64_t>(windows, 1) + 2) * image < int64_t{1} << 31) return "";
+  return sentence("moves its windows by 32-bit steps, but an image has ",
+                  static_cast<double>(image), " elements with its padding");
+}
+
+double multiply_adds_per_cycle(DType dtype, int arch) {
+  // NVIDIA's architecture whitepapers; sm_90 and sm_100 by mma.sync.
+  const bool consumer = arch == 86 || arch == 89 || arch >= 120;
+  if (size_of(dtype) == 2) return arch < 80 ? 512 : consumer ? 256 : 1024;
+  return arch <= 80 ? 64 : 128;
+}
+
+double modelled_cycles(Tile tile, DType dtype, int64_t blocks, double depth_tiles,
+                       const DeviceCaps& device) {
+  const auto bytes = static_cast<double>(size_of(dtype));
+  const double products = tile.m * tile.n * tile.k / multiply_adds_per_cycle(dtype, device.arch);
+  const double loads = (tile.m + tile.n) * tile.k * bytes / load_bytes_per_cycle;
+  const double stores = tile.m * tile.n * bytes / store_bytes_per_cycle;
+  const int64_t rounds = (blocks + device.multiprocessors - 1) / device.multiprocessors;
+  return static_cast<double>(rounds) *
+         (start_cycles + depth_tiles * std::max(products, loads) + stores);
+}
+
+}  // namespace cnnkern

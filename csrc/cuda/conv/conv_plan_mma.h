@@ -1,0 +1,27 @@
+// What the tensor-core kernels cannot take, and how fast those of fprop and dgrad are modelled to
+// be (wgrad: split_k.h). Pure host code, as conv_plan.h.
+#pragma once
+
+#include <string>
+
+#include "common/conv_problem.h"
+#include "common/device_caps.h"
+#include "cuda/conv/tile.h"
+
+namespace cnnkern {
+
+/// Empty, or why tap_walk.cuh cannot go through this convolution.
+std::string refuse_tap_walk(const ConvProblem& problem, Tile tile, const DeviceCaps& device);
+
+/// Empty, or why wgrad_mma_loader.cuh cannot move a window along the output's pixels.
+std::string refuse_window_steps(const ConvProblem& problem, const DeviceCaps& device);
+
+/// Multiply-adds of a multiprocessor in one cycle, sums in float.
+double multiply_adds_per_cycle(DType dtype, int arch);
+
+/// Cycles that a multiprocessor is modelled to spend on its share of `blocks`; a model, not a
+/// measurement. The depth is counted in tiles, on average over the blocks.
+double modelled_cycles(Tile tile, DType dtype, int64_t blocks, double depth_tiles,
+                       const DeviceCaps& device);
+
+}  // namespace cnnkern

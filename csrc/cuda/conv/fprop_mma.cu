@@ -1,0 +1,162 @@
+// Forward convolution as an implicit GEMM on the tensor cores, float16 and bfloat16 in channels
+// last.
+//
+//   output[pixel, k] = activation(residual[pixel, k] + bias[k] +
+//                      Σ over (t, r, s, c) of input[pixel seen through the tap, c] · weight[k, …])
+//
+// GEMM view of a group: rows = N·Z·P·Q pixels, columns = K/G filters, depth = T·R·S taps × C/G
+// channels, a tap's channels in blocks of 32 (tap_walk.cuh). Both operands run along their depth.
+// Tiling, shared memory and pipeline: implicit_gemm_mma.cuh. Grid: x = tiles, z = groups.
+#include "cuda/conv/conv_launch.h"
+#include "cuda/conv/mma_epilogue.cuh"
+#include "cuda/conv/tap_walk.cuh"
+#include "cuda/conv/tile_position.cuh"
+
+namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
+namespace {
+
+template <class Element>
+struct FpropMmaParams {
+  TapPlan walk;
+  PixelSplitter windows;
+  Index3 taps, extent, stride, dilation, pad;
+  const Element *input, *weight, *bias;
+  Element* output;
+  int pixels, c_per_group, k_per_group, filter_elements;
+  int64_t c, k;
+  bool eights;
+  ConvBiasAct<Element> finish;
+};
+
+#if CNNKERN_ARCH == 0 || CNNKERN_ARCH >= 800
+
+template <class Element, class Gemm>
+struct WindowsAndFilters {
+  TapWalk walk;
+  PixelLines<typename Gemm::LoaderA::Tile, Gemm::threads> windows;
+  FilterLines<typename Gemm::LoaderB::Tile, Gemm::threads> filters;
+  int filters_left;
+
+  __device__ __forceinline__ WindowsAndFilters(const FpropMmaParams<Element>& p, int group,
+                                               int first_pixel, int first_k)
+      : walk{p.walk},
+        windows([&](int line, const Element*& from, unsigned& taps) {
+          from = p.input + int64_t{group} * p.c_per_group, taps = 0;
+          if (first_pixel + line >= p.pixels) return;
+          Index3 corner;
+          const int64_t image = p.windows.split(first_pixel + line, corner);
+          corner = {corner.d * p.stride.d - p.pad.d, corner.h * p.stride.h - p.pad.h,
+                    corner.w * p.stride.w - p.pad.w};
+          from +=
+              (((image * p.extent.d + corner.d) * p.extent.h + corner.h) * p.extent.w + corner.w) *
+              p.c;
+          taps = taps_inside(corner, p.taps, p.dilation, p.extent);
+        }),
+        filters(p.weight + (int64_t{group} * p.k_per_group + first_k) * p.filter_elements,
+                p.filter_elements),
+        filters_left(p.k_per_group - first_k) {}
+
+  __device__ __forceinline__ void copy(typename Gemm::Stage& stage) {
+    const bool exists = windows.element() < walk.channels();
+    windows.copy(stage.a, exists ? walk.tap : 0);
+    filters.copy(stage.b, exists ? filters_left : 0);
+    const TapStep step = walk.next();
+    windows.move(step.pixels);
+    filters.move(step.filter);
+  }
+};
+
+template <class Element>
+struct FpropMmaOutput {
+  const FpropMmaParams<Element>& p;
+  Element* data;        // the group's first channel
+  const Element* bias;  // likewise, or null
+  int columns;
+  bool eights;
+
+  __device__ __forceinline__ int64_t row(int pixel) const {
+    return pixel < p.pixels ? pixel * p.k : -1;
+  }
+
+  __device__ __forceinline__ void finish(int64_t at, const Eight<Element>& eight,
+                                         float (&values)[chunk]) const {
+    const ConvBiasAct<Element>& fused = p.finish;
+    if (!fused.active()) return;
+    at += data - p.output;
+    if (fused.residual) {
+      float residual[chunk];
+      eight.load(fused.residual + at, residual);
+#pragma unroll
+      for (int c = 0; c < chunk; ++c) values[c] += residual[c];
+    }
+    if (fused.preactivation) eight.store(fused.preactivation + at, values);
+    with_activation<float>(fused.activation, [&](const auto& function) {
+#pragma unroll
+      for (int c = 0; c < chunk; ++c) values[c] = function(values[c]);
+    });
+  }
+};
+
+#endif
+
+template <class Element, int m, int n, int k>
+__global__ void __launch_bounds__(32 * (m / 64) * (n / (m >= 128 && n >= 128 ? 64 : 32)))
+    mma_fprop([[maybe_unused]] const FpropMmaParams<Element> p) {
+#if CNNKERN_ARCH == 0 || CNNKERN_ARCH >= 800
+  using Gemm = MmaGemm<Element, m, n, k, Major::k, Major::k>;
+  CNNKERN_SHARED(typename Gemm::Shared, shared);
+  const TilePosition tile(p.k_per_group, m, n);
+  const int group = static_cast<int>(blockIdx.z);
+  WindowsAndFilters<Element, Gemm> source(p, group, tile.m, tile.n);
+
+  typename Gemm::Sums sums = {};
+  Gemm::multiply(shared, source, p.walk.blocks * p.taps.d * p.taps.h * p.taps.w, sums);
+
+  const int64_t first_k = int64_t{group} * p.k_per_group;
+  const FpropMmaOutput<Element> output{p, p.output + first_k, p.bias ? p.bias + first_k : nullptr,
+                                       p.k_per_group, p.eights};
+  store_sums<Gemm>(shared, output, tile.m, tile.n, sums);
+#endif
+}
+
+}  // namespace
+
+template <class Element, int m, int n, int k>
+void launch_mma_fprop(const ConvPlan& plan, const ConvProblem& problem, const ConvTensors& tensors,
+                      cudaStream_t stream) {
+  const Index3 taps = narrow(problem.filter), extent = narrow(problem.input),
+               dilation = narrow(problem.dilation);
+  const int c = static_cast<int>(problem.c), c_per_group = static_cast<int>(problem.c_per_group());
+  const TapAxes steps{.d = {dilation.d * extent.h * extent.w * c, taps.h * taps.w * c_per_group},
+                      .h = {dilation.h * extent.w * c, taps.w * c_per_group},
+                      .w = {dilation.w * c, c_per_group}};
+  const FpropMmaParams<Element> params{
+      .walk = TapPlan(taps, steps, c_per_group, k, {k, k}),
+      .windows = splitter(problem.output),
+      .taps = taps,
+      .extent = extent,
+      .stride = narrow(problem.stride),
+      .dilation = dilation,
+      .pad = narrow(problem.pad_begin),
+      .input = static_cast<const Element*>(tensors.input),
+      .weight = static_cast<const Element*>(tensors.weight),
+      .bias = static_cast<const Element*>(tensors.bias),
+      .output = static_cast<Element*>(tensors.output),
+      .pixels = static_cast<int>(problem.n * problem.output.volume()),
+      .c_per_group = c_per_group,
+      .k_per_group = static_cast<int>(problem.k_per_group()),
+      .filter_elements = static_cast<int>(c_per_group * problem.filter.volume()),
+      .c = problem.c,
+      .k = problem.k,
+      .eights = problem.k_per_group() % chunk == 0,
+      .finish = {problem, tensors}};
+  CNNKERN_LAUNCH((mma_fprop<Element, m, n, k>), grid_of(plan), dim3(plan.threads),
+                 plan.shared_bytes, stream, params);
+}
+
+#define CNNKERN_MMA_FPROP(dtype, type, m, n, k)                                      \
+  template void launch_mma_fprop<type, m, n, k>(const ConvPlan&, const ConvProblem&, \
+                                                const ConvTensors&, cudaStream_t);
+#include "cuda/conv/conv_kernels.inc"
+
+}  // namespace cnnkern::CNNKERN_CUDA_NAMESPACE

@@ -1,0 +1,100 @@
+// Implicit GEMM on the tensor cores: one main loop for float16 and bfloat16 (sm_80 on).
+//
+// A block computes m × n of the result, k = 32 of the depth at a time; its warps take 64 × 64 or
+// 64 × 32 of it, 16 depths a step, by mma.m16n8k16 with sums in float32. Shared memory: a ring of
+// three stages, each A then B, swizzled (mma_tile.cuh). cp.async fills it two tiles ahead. While a
+// step is multiplied, the fragments of the next are loaded, over the border of two tiles as well:
+// the wait and the one barrier of a tile stand before its last step, when all its fragments are in
+// registers. The source of the tiles decides which products are summed; it gives
+//
+//   void copy(Stage& stage);   starts this thread's copies of the next tile; zeros past the end
+//
+// Source: CUTLASS's "MmaMultistage".
+#pragma once
+
+#include "cuda/conv/mma_tile.cuh"
+#include "cuda/primitives/cp_async.cuh"
+#include "cuda/primitives/shared.cuh"
+#include "cuda/primitives/warp.cuh"
+
+namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
+
+template <class Element_, int m, int n, int k, Major major_a, Major major_b>
+struct MmaGemm {
+  using Element = Element_;
+  using Mma = typename MmaOf<Element>::type;
+  static constexpr int tile_m = m, tile_n = n, tile_k = k;
+  static constexpr int warp_m = 64, warp_n = mma_warp_n({m, n, k});
+  static constexpr int warps_n = n / warp_n, warps = m / warp_m * warps_n;
+  static constexpr int threads = mma_threads({m, n, k}), stages = mma_stages;
+  static constexpr int steps = k / Mma::k;
+  static_assert(steps % 2 == 0, "two sets of fragments take turns, in every tile alike");
+
+  using LoaderA = FragmentLoader<Element, Side::a, major_a, m, k>;
+  using LoaderB = FragmentLoader<Element, Side::b, major_b, n, k>;
+  using Sums = WarpSums<Mma, warp_m, warp_n>;
+
+  struct Stage {
+    typename LoaderA::Tile a;
+    typename LoaderB::Tile b;
+  };
+
+  // After the main loop each warp passes 16 rows of its sums through shared memory at a time.
+  static constexpr int slab_rows = 16, slab_pitch = warp_n + 8;
+  union Shared {
+    Stage stage[stages];
+    float slab[warps][slab_rows * slab_pitch];
+  };
+  static_assert(sizeof(Shared) == mma_shared_bytes({m, n, k}));
+
+  /// The warp's place in the tile.
+  __device__ __forceinline__ static int warp_row() { return warp_index() / warps_n * warp_m; }
+  __device__ __forceinline__ static int warp_column() { return warp_index() % warps_n * warp_n; }
+
+#if CNNKERN_ARCH == 0 || CNNKERN_ARCH >= 800
+  /// sums += A · B over `tiles` tiles of the depth.
+  template <class Source>
+  __device__ __forceinline__ static void multiply(Shared& shared, Source& source, int tiles,
+                                                  Sums& sums) {
+    const LoaderA a(warp_row());
+    const LoaderB b(warp_column());
+    const auto load = [&](Fragments<warp_m, warp_n>& to, const Stage& stage, int step) {
+#pragma unroll
+      for (int i = 0; i < warp_m / 16; ++i) to.a[i] = a.load(stage.a, i, step);
+#pragma unroll
+      for (int j = 0; j < warp_n / 16; ++j) to.b[j] = b.load(stage.b, j, step);
+    };
+    const auto copy_next = [&](Stage& stage) {
+      source.copy(stage);
+      cp_async_commit();
+    };
+
+#pragma unroll
+    for (int stage = 0; stage < stages; ++stage) copy_next(shared.stage[stage]);
+    cp_async_wait<stages - 1>();
+    __syncthreads();  // the first tile has arrived for all
+    Fragments<warp_m, warp_n> fragments[2];
+    load(fragments[0], shared.stage[0], 0);
+    int read = 0;
+#pragma unroll 1
+    for (int tile = 0; tile < tiles; ++tile) {
+#pragma unroll
+      for (int step = 0; step + 1 < steps; ++step) {
+        load(fragments[(step + 1) % 2], shared.stage[read], step + 1);
+        multiply_fragments<Mma, warp_m, warp_n>(fragments[step % 2], sums);
+      }
+      cp_async_wait<stages - 2>();
+      __syncthreads();  // the next tile has arrived for all, and nobody reads this one any more
+      const int next = read + 1 == stages ? 0 : read + 1;
+      load(fragments[0], shared.stage[next], 0);
+      copy_next(shared.stage[read]);
+      multiply_fragments<Mma, warp_m, warp_n>(fragments[1], sums);
+      read = next;
+    }
+    cp_async_wait<0>();
+    __syncthreads();  // shared memory is free
+  }
+#endif
+};
+
+}  // namespace cnnkern::CNNKERN_CUDA_NAMESPACE

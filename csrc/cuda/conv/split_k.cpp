@@ -1,0 +1,56 @@
+#include "cuda/conv/split_k.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "cuda/conv/conv_plan_mma.h"
+
+namespace cnnkern {
+namespace {
+
+constexpr int64_t max_workspace_bytes = int64_t{64} << 20;
+constexpr int64_t max_parts = 65535, max_blocks_each = 8;
+// Round figures of the GPUs in device_caps.h, of one multiprocessor: warps that keep its schedulers
+// busy, bytes that L2 gives it, bytes of results that it writes or reads, a block's way to its
+// first product, and the start of a second kernel.
+constexpr double busy_warps = 8;
+constexpr double load_bytes_per_cycle = 32, result_bytes_per_cycle = 16;
+constexpr double start_cycles = 1500, reduction_cycles = 3000;
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace
+
+SplitK choose_split_k(const SplitGemm& gemm, const DeviceCaps& device) {
+  const Tile tile = gemm.tile;
+  const int64_t depth_tiles = ceil_div(gemm.depth, tile.k);
+  const double math = tile.m * tile.n * tile.k / multiply_adds_per_cycle(gemm.dtype, device.arch);
+  const double loads =
+      static_cast<double>((tile.m + tile.n) * tile.k * size_of(gemm.dtype)) / load_bytes_per_cycle;
+  const double results = 4.0 * tile.m * tile.n / result_bytes_per_cycle;
+  const double alone = std::max(1.0, busy_warps * 32 / gemm.threads);
+  const auto modelled = [&](int64_t parts) {
+    const auto each = static_cast<double>(ceil_div(gemm.blocks * parts, device.multiprocessors));
+    const auto depth = static_cast<double>(ceil_div(depth_tiles, parts));
+    const double tile_cycles = std::max(each * std::max(math, loads), alone * math);
+    const double cycles =
+        depth * tile_cycles + std::ceil(each / alone) * start_cycles + each * results;
+    if (parts == 1) return cycles;
+    const auto bytes = static_cast<double>(gemm.elements * (4 * parts + size_of(gemm.dtype)));
+    return cycles + reduction_cycles + bytes / (result_bytes_per_cycle * device.multiprocessors);
+  };
+  SplitK best{1, modelled(1), modelled(1)};
+  const int64_t most = std::min(
+      {max_parts, depth_tiles, max_workspace_bytes / (4 * std::max<int64_t>(gemm.elements, 1))});
+  // Of all counts that give a multiprocessor so many blocks the largest has the shortest depth.
+  for (int64_t each = 1; each <= max_blocks_each && gemm.blocks > 0; ++each) {
+    const int64_t fill = std::min(each * device.multiprocessors / gemm.blocks, most);
+    if (fill <= 1) continue;
+    const int64_t parts = ceil_div(depth_tiles, ceil_div(depth_tiles, fill));
+    if (const double cycles = modelled(parts); cycles < best.cycles)
+      best.parts = static_cast<int>(parts), best.cycles = cycles;
+  }
+  return best;
+}
+
+}  // namespace cnnkern

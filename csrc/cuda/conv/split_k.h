@@ -1,0 +1,31 @@
+// Into how many parts a GEMM's depth is cut, so that few tiles with a long depth fill a device.
+//
+// A model, not a measurement: cycles of the busiest multiprocessor. Its blocks share its rate, and
+// one alone has too few warps to use it; the parts are written, read again and added up by a second
+// kernel. The depth is cut only where that is modelled faster than leaving it whole.
+#pragma once
+
+#include "common/device_caps.h"
+#include "common/dtype.h"
+#include "cuda/conv/tile.h"
+
+namespace cnnkern {
+
+struct SplitGemm {
+  Tile tile;
+  int threads;
+  DType dtype;
+  int64_t blocks;    // tiles of all groups
+  int64_t depth;     // of one of them
+  int64_t elements;  // of the result
+};
+
+struct SplitK {
+  int parts = 1;
+  double cycles = 0;        // modelled
+  double whole_cycles = 0;  // the same with one part
+};
+
+SplitK choose_split_k(const SplitGemm& gemm, const DeviceCaps& device);
+
+}  // namespace cnnkern
