@@ -14,11 +14,12 @@ from mutants import CSRC, build, cpp_build
 from mutants_avg_pool import AVERAGES
 from mutants_epilogue import FUSED_OPERATION
 from mutants_index import INDEX
+from mutants_depthwise import DEPTHWISE
 from mutants_offset import CUTS
 from mutants_sync import SYNC
 from mutants_window_pool import WINDOWS
 
-MUTANTS = [*SYNC, *INDEX, *FUSED_OPERATION, *AVERAGES, *WINDOWS, *CUTS]
+MUTANTS = [*SYNC, *INDEX, *FUSED_OPERATION, *AVERAGES, *WINDOWS, *DEPTHWISE, *CUTS]
 NOTICED_BY = {
     "barrier": "the race table; lists of who waits where",
     "wait_group, commit_group": "the race table, NaN in what has not arrived, wrong results",

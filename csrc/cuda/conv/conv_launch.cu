@@ -13,6 +13,7 @@ constexpr Launcher launchers[] = {
   launch_simt_dgrad<Layout::layout, vector, m, n, k>,
 #define CNNKERN_SIMT_WGRAD(layout, vector, m, n, k) \
   launch_simt_wgrad<Layout::layout, vector, m, n, k>,
+#define CNNKERN_DEPTHWISE(direction, layout, dtype, type, vector) launch_depthwise<type>,
 #define CNNKERN_DIRECT(direction, dtype, type) launch_direct<type>,
 #include "cuda/conv/conv_kernels.inc"
 };
@@ -35,9 +36,10 @@ int scalar_row(int index) {
   throw std::logic_error(vectorised.name + " has no scalar counterpart");
 }
 
+/// Whether another row takes over; depthwise launchers see to the alignment themselves.
 bool loads_vectors(int index) {
   static const std::vector<ConvKernelInfo> table = conv_kernel_table();
-  return table[index].vector > 1;
+  return table[index].vector > 1 && table[index].tile.m > 0;
 }
 
 }  // namespace

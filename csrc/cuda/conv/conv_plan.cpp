@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <sstream>
 
+#include "cuda/conv/depthwise_plan.h"
+
 namespace cnnkern {
 namespace {
 
@@ -133,6 +135,10 @@ struct Candidate {
   bool forced;  // then only what it cannot do counts, not what others do better
 
   std::string refuse(const ConvProblem& problem, const DeviceCaps& device) const {
+    if (info->depthwise) {
+      std::string reason = refuse_depthwise(problem, info->vector);
+      return reason.empty() && !forced ? yield_depthwise(problem) : reason;
+    }
     if (info->tile.m == 0) return "";
     std::string reason = refuse_simt(*info, problem, device);
     return reason.empty() && !forced ? yield_simt(*info, problem, device) : reason;
@@ -185,6 +191,27 @@ ConvKernelInfo direct_kernel(const char* direction, ConvDirection which, DType d
   return {"direct", which, dtype, true, Layout::nchw, 1, {}, direct_threads, 0, symbol};
 }
 
+ConvKernelInfo depthwise_kernel(ConvDirection direction, Layout layout, DType dtype, int vector) {
+  const std::string name = sentence("depthwise", vector > 1 ? sentence("_vec", vector) : "");
+  return {name, direction,         dtype, false,       layout, vector,
+          {},   depthwise_threads, 0,     "depthwise", true};
+}
+
+void plan_depthwise(const ConvProblem& p, const DeviceCaps& device, int vector, ConvPlan& plan) {
+  plan.split_k = depthwise_splits(p, vector, device);
+  const DepthwiseShape shape = depthwise_shape(p, vector, plan.split_k);
+  plan.grid = shape.grid;
+  plan.threads = shape.threads;
+  plan.shared_bytes = shape.shared_bytes;
+  plan.symbol = shape.symbol;
+  if (plan.split_k > 1)
+    plan.workspace_bytes = plan.split_k * p.weight_elements() * (p.dtype == DType::float64 ? 8 : 4);
+  plan.why =
+      sentence("each channel has ", p.k_per_group(), " filters of ", p.filter.volume(), " taps, ",
+               vector > 1 ? sentence(vector, " elements") : "one element", " an access");
+  if (plan.split_k > 1) plan.why += sentence("; the pixels are cut into ", plan.split_k, " parts");
+}
+
 const std::vector<ConvKernelInfo>& cached_table(int arch) {
   static const std::vector<ConvKernelInfo> tables[2] = {conv_kernel_table(75),
                                                         conv_kernel_table(80)};
@@ -201,6 +228,8 @@ std::vector<ConvKernelInfo> conv_kernel_table(int arch) {
   simt_kernel("dgrad", ConvDirection::dgrad, Layout::layout, vector, {m, n, k}, arch),
 #define CNNKERN_SIMT_WGRAD(layout, vector, m, n, k) \
   simt_kernel("wgrad", ConvDirection::wgrad, Layout::layout, vector, {m, n, k}, arch),
+#define CNNKERN_DEPTHWISE(direction, layout, dtype, type, vector) \
+  depthwise_kernel(ConvDirection::direction, Layout::layout, DType::dtype, vector),
 #define CNNKERN_DIRECT(direction, dtype, type) \
   direct_kernel(#direction, ConvDirection::direction, DType::dtype, #type),
 #include "cuda/conv/conv_kernels.inc"
@@ -229,7 +258,8 @@ ConvPlan plan_conv(const ConvProblem& problem, const DeviceCaps& device,
   plan.threads = kernel.threads;
   plan.shared_bytes = kernel.shared_bytes;
   plan.symbol = kernel.symbol;
-  if (kernel.tile.m == 0) plan_direct(problem, plan);
+  if (kernel.depthwise) plan_depthwise(problem, device, kernel.vector, plan);
+  else if (kernel.tile.m == 0) plan_direct(problem, plan);
   else plan_simt(problem, device, plan);
   return plan;
 }

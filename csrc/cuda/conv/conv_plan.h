@@ -39,6 +39,7 @@ struct ConvKernelInfo {
   int threads;
   int64_t shared_bytes;
   std::string symbol;
+  bool depthwise = false;
 };
 
 /// `forced`, if not empty, names the only kernel to ask; this throws if that one cannot take the
