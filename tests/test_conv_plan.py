@@ -84,7 +84,7 @@ def test_few_filters_do_not_take_the_big_tile() -> None:
 def test_channels_that_do_not_divide_by_four_take_scalar_loads() -> None:
     chosen = plan("n32c3h224w224k128r7s7u2p3 nhwc")
     assert chosen["kernel"] == "implicit_gemm_simt_128x128x8"
-    assert chosen["refusals"][0][1] == (
+    assert dict(chosen["refusals"])["implicit_gemm_simt_128x128x8_vec4"] == (
         "loads 4 channels at a time, but C/G = 3 is no multiple of 4"
     )
 
@@ -105,16 +105,114 @@ def test_wgrad_splits_its_depth_only_where_the_device_would_stay_idle() -> None:
 
 @pytest.mark.parametrize("direction", ["fprop", "dgrad", "wgrad"])
 def test_depthwise_is_refused_by_the_gemms(direction: str) -> None:
-    chosen = plan(f"n8g32c32h56w56k32r3s3p1 nhwc {direction}")
-    assert chosen["kernel"] == "direct"
-    assert any("would be almost empty" in reason for _, reason in chosen["refusals"])
+    problem = f"n8g32c32h56w56k32r3s3p1 nhwc {direction}"
+    with pytest.raises(RuntimeError, match="would be almost empty"):
+        _C.plan(problem, "sm_80", "implicit_gemm_simt_64x64x8")
+
+
+# (channels, pixels along an edge, stride) of MobileNetV2's depthwise layers.
+MOBILENET_V2 = [
+    *((32, 112, 1), (96, 112, 2), (144, 56, 1), (144, 56, 2), (192, 28, 1), (192, 28, 2)),
+    *((384, 14, 1), (576, 14, 1), (576, 14, 2), (960, 7, 1)),
+]
+
+
+@pytest.mark.parametrize("device", ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100"])
+@pytest.mark.parametrize("direction", ["fprop", "dgrad", "wgrad"])
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+@pytest.mark.parametrize("dtype", ["f32", "f64", "f16", "bf16"])
+def test_layers_of_mobilenet_v2_take_depthwise(
+    dtype: str, layout: str, direction: str, device: str
+) -> None:
+    for channels, size, stride in MOBILENET_V2:
+        layer = f"n32g{channels}c{channels}h{size}w{size}k{channels}r3s3u{stride}p1"
+        chosen = plan(f"{layer} {dtype} {layout} {direction}", device)
+        vectors = layout == "nhwc" and dtype != "f64"
+        width = f"_vec{4 if dtype == 'f32' else 8}"
+        assert chosen["kernel"].startswith(f"depthwise{width if vectors else ''}")
+        assert chosen["threads"] >= 64
+        assert chosen["grid"][0] * chosen["grid"][1] * chosen["grid"][2] >= 40
+
+
+@pytest.mark.parametrize(
+    ("problem", "kernel", "symbol"),
+    [
+        ("n8g64c64w1024k64s4pl3pr0 f16", "depthwise_vec8", "rows<cnnkern::float16, 8, 3, 1>"),
+        ("n8g64c64w1024k64s4pl3pr0 f16 dgrad", "depthwise_vec8", "float16, 8, 3, 1>"),
+        ("n8g64c64w1023k64s4pl3pr0 f16", "depthwise", "points<cnnkern::float16>"),
+        ("n8g64c64h56w56k64r3s3p1", "depthwise_vec4", "rows<float, 4, 1, 1>"),
+        ("n8g64c64h56w56k64r3s3u2p1", "depthwise_vec4", "rows<float, 4, 1, 2>"),
+        ("n8g64c64h56w56k64r3s3u2p1 dgrad", "depthwise", "points<float>"),
+        ("n8g64c64h56w56k128r3s3p1 nhwc bf16", "depthwise", "pixels<cnnkern::bfloat16, 1, 0, 0>"),
+        ("n8g96c96h56w56k96r7s7p3 nhwc f16", "depthwise_vec8", "pixels<cnnkern::float16, 8, 7, 1>"),
+        ("n8g96c96h56w56k96r7s7p9l3 nhwc f16", "depthwise_vec8", "float16, 8, 0, 0>"),
+        ("n8g96c96h56w56k96r3s3u2p1 nhwc dgrad", "depthwise_vec4", "pixels<float, 4, 0, 0>"),
+        ("n8g96c96h56w56k96r5s5p2 nhwc wgrad", "depthwise_vec4", "wgrad_pixels<float, 4, 5, 1>"),
+        ("n2g16c16d8h28w28k16t3r3s3p1 nhwc", "depthwise_vec4", "pixels<float, 4, 3, 1>"),
+    ],
+)
+def test_depthwise_kernels(problem: str, kernel: str, symbol: str) -> None:
+    chosen = plan(problem)
+    assert chosen["kernel"] == kernel
+    assert chosen["symbol"].startswith("depthwise_") and chosen["symbol"].endswith(symbol)
+
+
+@pytest.mark.parametrize(
+    ("problem", "reason"),
+    [
+        ("n1g2c4h8w8k4r3s3 f16", "filters each channel by itself, but C/G = 2"),
+        ("n4096g8c8h1024w1024k8r3s3p1", "counts in 32 bits, but a tensor has 34359738368 elements"),
+        ("n1g4c4h40w40k4r3s3u9 dgrad", "knows 8 stride classes an axis, but the stride is 9"),
+        (
+            "n1g8c8h200w200k8r110s110 nhwc",
+            "stages 1 x 12100 weights of 1 channels in 48400 bytes of shared memory, "
+            "but 40960 are set aside for them",
+        ),
+        (
+            "n1c1h32w32k64r5s5",
+            "each channel has 64 filters: a GEMM shares what it loads among them",
+        ),
+    ],
+)
+def test_depthwise_refuses(problem: str, reason: str) -> None:
+    assert dict(plan(problem)["refusals"])["depthwise"] == reason
+
+
+def test_depthwise_vectors_refuse() -> None:
+    def reason(problem: str) -> str:
+        return dict(plan(problem)["refusals"])["depthwise_vec4"]
+
+    assert reason("n1g6c6h8w8k6r3s3p1 nhwc") == (
+        "loads 4 channels at a time, but C = 6 is no multiple of 4"
+    )
+    assert reason("n1g8c8h8w8k16r3s3p1 nhwc") == (
+        "pairs 4 channels with as many filters, but each has 2"
+    )
+    assert reason("n1g8c8h8w8k8r3s3") == (
+        "loads 4 pixels of a row at a time, but rows of 8 and 6 are no multiples of 4"
+    )
+    assert reason("n1g8c8h8w8k8r3s3u2p1 dgrad") == (
+        "makes gradients of stride 1, but the stride is 1 x 2 x 2"
+    )
+    assert reason("n1g8c8h8w8k8r9s9p4") == (
+        "reads 1 pixel on each side of its own (3 at stride 1), but taps lie from -4 to 4 "
+        "at stride 1"
+    )
+
+
+def test_depthwise_wgrad_splits_its_pixels() -> None:
+    chosen = plan("n32g96c96h56w56k96r3s3p1 nhwc f16 wgrad")
+    assert chosen["split_k"] > 1 and chosen["grid"][1] == chosen["split_k"]
+    assert chosen["workspace_bytes"] == chosen["split_k"] * 96 * 9 * 4
+    assert plan("n1g96c96h7w7k96r3s3p1 nhwc f16 wgrad")["workspace_bytes"] == 0
 
 
 @pytest.mark.parametrize("dtype", ["f64", "f16", "bf16"])
 def test_other_dtypes_take_direct(dtype: str) -> None:
     chosen = plan(f"{BIG} {dtype}")
     assert chosen["kernel"] == "direct"
-    assert all("computes float32" in reason for _, reason in chosen["refusals"])
+    reasons = [r for name, r in chosen["refusals"] if not name.startswith("depthwise")]
+    assert all("computes float32" in reason for reason in reasons)
 
 
 @pytest.mark.parametrize("direction", ["fprop", "dgrad", "wgrad"])

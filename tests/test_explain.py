@@ -112,6 +112,19 @@ def test_profile_of_all_directions_and_dimensions():
             assert any(sites(launch, "global store") for launch in found.launches)
 
 
+@pytest.mark.parametrize("dtype", ["f16", "f32"])
+@pytest.mark.parametrize("direction", ["fprop", "dgrad", "wgrad"])
+@pytest.mark.parametrize("layer", ["r3s3p1", "r3s3u2p1", "r5s5p2"])
+def test_profile_of_channels_last_depthwise(layer, direction, dtype):
+    problem = f"n4g64c64h24w24k64{layer} {dtype} nhwc {direction}"
+    found = cnnkern.explain(problem, device="sm_80", profile=True)
+    assert found.kernel.startswith("depthwise_vec")
+    for launch in found.profile.launches:
+        accesses = [site for site in launch.sites if site.is_global]
+        assert {site.kind for site in accesses} == {"global load", "global store"}
+        assert all(site.efficiency >= 0.9 for site in accesses), accesses
+
+
 def test_profile_counts_every_launch_of_a_split_sum():
     found = cnnkern.explain("n32c64h56w56k64r3s3p1 wgrad", device="sm_80", profile=True).profile
     assert [launch.kernel[:10] for launch in found.launches] == ["simt_wgrad", "split_k_re"]

@@ -15,6 +15,7 @@ from mutants_avg_pool import AVERAGES
 from mutants_epilogue import FUSED_OPERATION
 from mutants_index import INDEX
 from mutants_ladder import LADDER
+from mutants_depthwise import DEPTHWISE
 from mutants_offset import CUTS
 from mutants_sync import SYNC
 from mutants_wgrad_mma import WGRAD_MMA_BUGS
@@ -22,7 +23,7 @@ from mutants_window_pool import WINDOWS
 
 MUTANTS = [
     *(*SYNC, *INDEX, *FUSED_OPERATION, *AVERAGES, *WINDOWS),
-    *(*WGRAD_MMA_BUGS, *CUTS, *LADDER),
+    *(*DEPTHWISE, *WGRAD_MMA_BUGS, *CUTS, *LADDER),
 ]
 NOTICED_BY = {
     "barrier": "the race table; lists of who waits where",

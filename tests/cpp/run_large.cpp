@@ -70,7 +70,8 @@ class Runner {
     require_large({p.input_elements(), p.weight_elements(), p.output_elements()});
     std::set<std::string> names;
     for (const ConvKernelInfo& info : conv_kernel_table(arch_.device->arch))
-      if (info.direction == p.direction && info.dtype == p.dtype &&
+      if (info.family != ConvKernelFamily::depthwise && info.family != ConvKernelFamily::ladder &&
+          info.direction == p.direction && info.dtype == p.dtype &&
           (info.any_layout || info.layout == p.layout))
         names.insert(info.name);
     for (const std::string& name : names)

@@ -17,6 +17,7 @@ constexpr Launcher launchers[] = {
 #define CNNKERN_MMA_FPROP(dtype, type, m, n, k) launch_mma_fprop<type, m, n, k>,
 #define CNNKERN_MMA_DGRAD(dtype, type, m, n, k) launch_mma_dgrad<type, m, n, k>,
 #define CNNKERN_MMA_WGRAD(dtype, type, m, n, k) launch_mma_wgrad<type, m, n, k>,
+#define CNNKERN_DEPTHWISE(direction, layout, dtype, type, vector) launch_depthwise<type>,
 #define CNNKERN_DIRECT(direction, dtype, type) launch_direct<type>,
 #include "cuda/conv/conv_kernels.inc"
 };
@@ -40,8 +41,9 @@ ConvPlan with_scalar_loads(ConvPlan plan, const ConvProblem& problem) {
   const ConvKernelInfo& vectorised = table()[plan.index];
   for (size_t i = 0; i < table().size(); ++i) {
     const ConvKernelInfo& row = table()[i];
-    if (row.direction == vectorised.direction && row.dtype == vectorised.dtype &&
-        row.layout == vectorised.layout && row.tile.m == vectorised.tile.m && row.vector == 1) {
+    if (row.family == vectorised.family && row.direction == vectorised.direction &&
+        row.dtype == vectorised.dtype && row.layout == vectorised.layout &&
+        row.tile.m == vectorised.tile.m && row.vector == 1) {
       plan.index = static_cast<int>(i);
       return plan;
     }
@@ -54,7 +56,10 @@ ConvPlan with_scalar_loads(ConvPlan plan, const ConvProblem& problem) {
 void launch_conv(const ConvPlan& plan, const ConvProblem& problem, const ConvTensors& tensors,
                  cudaStream_t stream) {
   if (plan.grid[0] == 0 || plan.grid[1] == 0 || plan.grid[2] == 0) return;  // an empty result
-  const bool misaligned = table()[plan.index].vector > 1 && !aligned(tensors, 16);
+  const ConvKernelInfo& kernel = table()[plan.index];
+  // Depthwise launchers see to the alignment themselves.
+  const bool misaligned =
+      kernel.family != ConvKernelFamily::depthwise && kernel.vector > 1 && !aligned(tensors, 16);
   const ConvPlan& fit = misaligned ? with_scalar_loads(plan, problem) : plan;
   launchers[fit.index](fit, problem, tensors, stream);
 }

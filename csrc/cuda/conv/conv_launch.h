@@ -19,6 +19,8 @@ void launch_bias_grad(const ConvProblem& problem, const ConvTensors& tensors, cu
 // One launcher a row of conv_kernels.inc; each is instantiated next to its kernel.
 template <class T>
 void launch_direct(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
+template <class T>
+void launch_depthwise(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
 template <Layout layout, int vector, int m, int n, int k>
 void launch_simt_fprop(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
 template <Layout layout, int vector, int m, int n, int k>

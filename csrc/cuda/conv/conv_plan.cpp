@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "cuda/conv/conv_plan_mma.h"
+#include "cuda/conv/depthwise_plan.h"
 #include "cuda/conv/ladder/ladder.h"
 #include "cuda/conv/split_k.h"
 
@@ -151,7 +152,8 @@ std::string yield_mma(const ConvKernelInfo& kernel, const ConvProblem& p,
                       const DeviceCaps& device) {
   const double cycles = mma_cycles(kernel, p, device);
   for (const ConvKernelInfo& other : cached_table(device.arch)) {
-    if (!other.tensor_cores || other.direction != p.direction || other.dtype != p.dtype) continue;
+    if (other.family != kernel.family || other.direction != p.direction || other.dtype != p.dtype)
+      continue;
     if (const double less = mma_cycles(other, p, device); less < cycles)
       return sentence(kernel.tile.m, " x ", kernel.tile.n, " tiles are modelled to take ",
                       std::llround(cycles), " cycles, ", other.tile.m, " x ", other.tile.n,
@@ -168,14 +170,28 @@ struct Candidate {
   bool forced;  // then only what it cannot do counts, not what others do better
 
   std::string refuse(const ConvProblem& problem, const DeviceCaps& device) const {
-    if (info->rung > 0) return refuse_ladder(*info, problem, device);
-    if (info->tile.m == 0) return "";
-    if (info->tensor_cores) {
-      std::string reason = refuse_mma(*info, problem, device);
-      return reason.empty() && !forced ? yield_mma(*info, problem, device) : reason;
+    std::string reason = cannot(problem, device);
+    return reason.empty() && !forced ? yield(problem, device) : reason;
+  }
+
+ private:
+  std::string cannot(const ConvProblem& problem, const DeviceCaps& device) const {
+    switch (info->family) {
+      case ConvKernelFamily::simt: return refuse_simt(*info, problem, device);
+      case ConvKernelFamily::mma: return refuse_mma(*info, problem, device);
+      case ConvKernelFamily::depthwise: return refuse_depthwise(problem, info->vector);
+      case ConvKernelFamily::ladder: return refuse_ladder(*info, problem, device);
+      default: return "";
     }
-    std::string reason = refuse_simt(*info, problem, device);
-    return reason.empty() && !forced ? yield_simt(*info, problem, device) : reason;
+  }
+
+  std::string yield(const ConvProblem& problem, const DeviceCaps& device) const {
+    switch (info->family) {
+      case ConvKernelFamily::simt: return yield_simt(*info, problem, device);
+      case ConvKernelFamily::mma: return yield_mma(*info, problem, device);
+      case ConvKernelFamily::depthwise: return yield_depthwise(problem);
+      default: return "";
+    }
   }
 };
 
@@ -193,7 +209,8 @@ void plan_gemm(const ConvKernelInfo& kernel, const ConvProblem& p, const DeviceC
     plan.why += sentence(", after splitting its depth by ", plan.split_k, ": modelled to take ",
                          std::llround(split.cycles), " cycles with the sum of the parts, ",
                          std::llround(split.whole_cycles), " in one part");
-  if (kernel.tensor_cores && p.direction == ConvDirection::wgrad)  // its last argument: dimensions
+  if (kernel.family == ConvKernelFamily::mma &&
+      p.direction == ConvDirection::wgrad)  // its last argument: dimensions
     plan.symbol.insert(plan.symbol.size() - 1, p.planar() ? ", 2" : ", 3");
 }
 
@@ -214,7 +231,8 @@ ConvKernelInfo simt_kernel(const char* direction, ConvDirection which, Layout la
   const std::string symbol =
       sentence("simt_", direction, "<(cnnkern::Layout)", static_cast<int>(layout), ", ", vector,
                ", ", tile.m, ", ", tile.n, ", ", tile.k, ">");
-  return {name,
+  return {ConvKernelFamily::simt,
+          name,
           which,
           DType::float32,
           false,
@@ -228,7 +246,8 @@ ConvKernelInfo simt_kernel(const char* direction, ConvDirection which, Layout la
 
 ConvKernelInfo mma_kernel(const char* direction, ConvDirection which, DType dtype, const char* type,
                           Tile tile) {
-  return {sentence("implicit_gemm_mma_", tile.m, "x", tile.n, "x", tile.k),
+  return {ConvKernelFamily::mma,
+          sentence("implicit_gemm_mma_", tile.m, "x", tile.n, "x", tile.k),
           which,
           dtype,
           false,
@@ -237,14 +256,35 @@ ConvKernelInfo mma_kernel(const char* direction, ConvDirection which, DType dtyp
           tile,
           mma_threads(tile),
           mma_shared_bytes(tile),
-          sentence("mma_", direction, "<", type, ", ", tile.m, ", ", tile.n, ", ", tile.k, ">"),
-          true};
+          sentence("mma_", direction, "<", type, ", ", tile.m, ", ", tile.n, ", ", tile.k, ">")};
 }
 
 ConvKernelInfo direct_kernel(const char* direction, ConvDirection which, DType dtype,
                              const char* type) {
   const std::string symbol = sentence("direct_", direction, "<", type, ">");
-  return {"direct", which, dtype, true, Layout::nchw, 1, {}, direct_threads, 0, symbol};
+  return {ConvKernelFamily::direct, "direct", which, dtype, true, Layout::nchw, 1, {},
+          direct_threads,           0,        symbol};
+}
+
+ConvKernelInfo depthwise_kernel(ConvDirection direction, Layout layout, DType dtype, int vector) {
+  const std::string name = sentence("depthwise", vector > 1 ? sentence("_vec", vector) : "");
+  return {ConvKernelFamily::depthwise, name, direction,  dtype, false, layout, vector, {},
+          depthwise_threads,           0,    "depthwise"};
+}
+
+void plan_depthwise(const ConvProblem& p, const DeviceCaps& device, int vector, ConvPlan& plan) {
+  plan.split_k = depthwise_splits(p, vector, device);
+  const DepthwiseShape shape = depthwise_shape(p, vector, plan.split_k);
+  plan.grid = shape.grid;
+  plan.threads = shape.threads;
+  plan.shared_bytes = shape.shared_bytes;
+  plan.symbol = shape.symbol;
+  if (plan.split_k > 1)
+    plan.workspace_bytes = plan.split_k * p.weight_elements() * (p.dtype == DType::float64 ? 8 : 4);
+  plan.why =
+      sentence("each channel has ", p.k_per_group(), " filters of ", p.filter.volume(), " taps, ",
+               vector > 1 ? sentence(vector, " elements") : "one element", " an access");
+  if (plan.split_k > 1) plan.why += sentence("; the pixels are cut into ", plan.split_k, " parts");
 }
 
 }  // namespace
@@ -264,6 +304,8 @@ std::vector<ConvKernelInfo> conv_kernel_table(int arch) {
   mma_kernel("dgrad", ConvDirection::dgrad, DType::dtype, #type, {m, n, k}),
 #define CNNKERN_MMA_WGRAD(dtype, type, m, n, k) \
   mma_kernel("wgrad", ConvDirection::wgrad, DType::dtype, #type, {m, n, k}),
+#define CNNKERN_DEPTHWISE(direction, layout, dtype, type, vector) \
+  depthwise_kernel(ConvDirection::direction, Layout::layout, DType::dtype, vector),
 #define CNNKERN_DIRECT(direction, dtype, type) \
   direct_kernel(#direction, ConvDirection::direction, DType::dtype, #type),
 #include "cuda/conv/conv_kernels.inc"
@@ -281,11 +323,12 @@ ConvPlan plan_conv(const ConvProblem& problem, const DeviceCaps& device,
   std::vector<Candidate> candidates;
   for (size_t i = 0; i < table.size(); ++i) {
     const ConvKernelInfo& row = table[i];
-    if (row.rung > 0 && row.name != forced) continue;  // for readers
-    // Others of its name compute other dtypes.
-    const bool one_of_many = row.rung == 0 && (row.tile.m == 0 || row.tensor_cores);
+    if (row.family == ConvKernelFamily::ladder && row.name != forced) continue;  // for readers
+    // Of SIMT's rows and the rungs one says that it computes float32; other rows have twins.
+    const bool has_twins =
+        row.family != ConvKernelFamily::simt && row.family != ConvKernelFamily::ladder;
     if (row.direction == problem.direction && (row.any_layout || row.layout == problem.layout) &&
-        (!one_of_many || row.dtype == problem.dtype))
+        (!has_twins || row.dtype == problem.dtype))
       candidates.push_back({row.name, static_cast<int>(i), &row, !forced.empty()});
   }
   ConvPlan plan;
@@ -298,9 +341,12 @@ ConvPlan plan_conv(const ConvProblem& problem, const DeviceCaps& device,
   plan.threads = kernel.threads;
   plan.shared_bytes = kernel.shared_bytes;
   plan.symbol = kernel.symbol;
-  if (kernel.rung > 0) plan_ladder(problem, plan);
-  else if (kernel.tile.m == 0) plan_direct(problem, plan);
-  else plan_gemm(kernel, problem, device, plan);
+  switch (kernel.family) {
+    case ConvKernelFamily::direct: plan_direct(problem, plan); break;
+    case ConvKernelFamily::depthwise: plan_depthwise(problem, device, kernel.vector, plan); break;
+    case ConvKernelFamily::ladder: plan_ladder(problem, plan); break;
+    default: plan_gemm(kernel, problem, device, plan);
+  }
   return plan;
 }
 

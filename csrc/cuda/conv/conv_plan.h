@@ -27,8 +27,11 @@ struct ConvPlan {
   std::vector<Refusal> refusals;
 };
 
+enum class ConvKernelFamily { simt, mma, depthwise, ladder, direct };
+
 /// A row of conv_kernels.inc.
 struct ConvKernelInfo {
+  ConvKernelFamily family;
   std::string name;
   ConvDirection direction;
   DType dtype;
@@ -39,7 +42,6 @@ struct ConvKernelInfo {
   int threads;
   int64_t shared_bytes;
   std::string symbol;
-  bool tensor_cores = false;
   int rung = 0;  // of the ladder, if it is one
 };
 

@@ -147,10 +147,13 @@ __device__ __forceinline__ V load_global_streaming(const void* pointer) {
   return from_word<V>(__ldcs(static_cast<const word_t<V>*>(pointer)));
 }
 
-/// As load_global_readonly, or zeros without reading if not `valid`.
+/// As load_global_readonly, or zeros without reading if not `valid`. Words are zeroed, not elements:
+/// nvcc would choose for each half of a word.
 template <class V>
 __device__ __forceinline__ V load_global_or_zero(const void* pointer, bool valid) {
-  return valid ? load_global_readonly<V>(pointer) : V{};
+  word_t<V> word{};
+  if (valid) word = __ldg(static_cast<const word_t<V>*>(pointer));
+  return from_word<V>(word);
 }
 
 template <class V>

@@ -18,8 +18,18 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 ConvKernelInfo ladder_kernel(int number) {
   const Rung& rung = ladder[number - 1];
-  return {rung.name, ConvDirection::fprop, rung.dtype,        false,     Layout::nhwc, 1,
-          rung.tile, rung.threads,         rung.shared_bytes, rung.name, false,        number};
+  return {ConvKernelFamily::ladder,
+          rung.name,
+          ConvDirection::fprop,
+          rung.dtype,
+          false,
+          Layout::nhwc,
+          1,
+          rung.tile,
+          rung.threads,
+          rung.shared_bytes,
+          rung.name,
+          number};
 }
 
 std::string refuse_ladder(const ConvKernelInfo& kernel, const ConvProblem& p,
