@@ -15,7 +15,7 @@
 
 #include "cuda/conv/conv_plan.h"
 #include "cuda/pool/avg_pool_plan.h"
-#include "cuda/pool/pool_plan.h"
+#include "cuda/pool/max_pool_plan.h"
 #include "cuda/pool/window_pool_plan.h"
 
 namespace py = pybind11;

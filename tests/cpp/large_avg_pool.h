@@ -9,7 +9,7 @@ namespace cnnkern {
 
 class LargeAvgPool {
  public:
-  LargeAvgPool(const AvgPoolProblem& problem, const AvgPoolPlan& plan)
+  LargeAvgPool(const AvgPoolProblem& problem, const PoolPlan& plan)
       : p_(problem),
         plan_(plan),
         in_(cpu::dense_strides(p_.layout, p_.c, p_.input)),
@@ -60,7 +60,7 @@ class LargeAvgPool {
   }
 
   AvgPoolProblem p_;
-  AvgPoolPlan plan_;
+  PoolPlan plan_;
   cpu::Strides in_, out_;
   SparseTensor<float> input_, output_;
   Expectation<float> expected_;

@@ -12,7 +12,7 @@
 
 #include "cpu/strides.h"
 #include "cuda/conv/conv_plan.h"
-#include "cuda/pool/pool_plan.h"
+#include "cuda/pool/max_pool_plan.h"
 #include "sparse_tensor.h"
 
 namespace cnnkern {

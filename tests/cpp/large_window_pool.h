@@ -8,7 +8,7 @@ namespace cnnkern {
 
 class LargeWindowPool {
  public:
-  LargeWindowPool(const WindowPoolProblem& problem, const WindowPoolPlan& plan)
+  LargeWindowPool(const WindowPoolProblem& problem, const PoolPlan& plan)
       : p_(problem),
         plan_(plan),
         in_(cpu::dense_strides(p_.layout, p_.c, p_.input)),
@@ -107,7 +107,7 @@ class LargeWindowPool {
   }
 
   WindowPoolProblem p_;
-  WindowPoolPlan plan_;
+  PoolPlan plan_;
   cpu::Strides in_, out_;
   SparseTensor<float> input_, output_;
   SparseTensor<int64_t> indices_;

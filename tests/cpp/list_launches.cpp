@@ -16,10 +16,7 @@
 
 #include "common/problem_string.h"
 #include "cuda/conv/conv_launch.h"
-#include "cuda/pool/avg_pool_launch.h"
 #include "cuda/pool/pool_launch.h"
-#include "cuda/pool/unfold_launch.h"
-#include "cuda/pool/window_pool_launch.h"
 #include "emulator/gpus.h"
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
@@ -110,7 +107,7 @@ void list_pool(PoolProblem problem, const DeviceCaps& device) {
 void list_avg_pool(AvgPoolProblem problem, const DeviceCaps& device) {
   for (const auto direction : {AvgPoolDirection::forward, AvgPoolDirection::backward}) {
     problem.direction = direction;
-    const AvgPoolPlan plan = plan_avg_pool(problem, device);
+    const PoolPlan plan = plan_avg_pool(problem, device);
     list(device, plan.symbol, [&](cudaStream_t stream) {
       launch_avg_pool(plan, problem, {anywhere, anywhere}, stream);
     });
@@ -136,7 +133,7 @@ void list_window_pool(WindowPoolProblem problem, const DeviceCaps& device) {
   for (const auto direction :
        {WindowPoolDirection::forward, WindowPoolDirection::backward, WindowPoolDirection::unpool}) {
     problem.direction = direction;
-    const WindowPoolPlan plan = plan_window_pool(problem, device);
+    const PoolPlan plan = plan_window_pool(problem, device);
     list(device, plan.symbol, [&](cudaStream_t stream) {
       launch_window_pool(plan, problem,
                          {anywhere, anywhere, static_cast<int64_t*>(anywhere), anywhere}, stream);

@@ -97,7 +97,7 @@ class Runner {
 
   void run(const AvgPoolProblem& p, const std::string& line) {
     require_large({p.input_elements(), p.output_elements()});
-    const AvgPoolPlan plan = plan_avg_pool(p, *arch_.device);
+    const PoolPlan plan = plan_avg_pool(p, *arch_.device);
     check(plan.kernel, p.layout, line, [&] {
       LargeAvgPool large(p, plan);
       run_two_blocks(large, [&] { arch_.launch_avg_pool(plan, p, large.tensors()); });
@@ -111,7 +111,7 @@ class Runner {
                                  WindowPoolDirection::unpool}) {
       if ((direction == WindowPoolDirection::unpool) != unpool) continue;
       p.direction = direction;
-      const WindowPoolPlan plan = plan_window_pool(p, *arch_.device);
+      const PoolPlan plan = plan_window_pool(p, *arch_.device);
       check(plan.kernel, p.layout, line, [&] {
         LargeWindowPool large(p, plan);
         run_two_blocks(large, [&] { arch_.launch_window_pool(plan, p, large.tensors()); });

@@ -290,7 +290,7 @@ class Runner {
     return input.compare("input") + output.compare("output") + indices.compare("indices");
   }
 
-  std::string run_avg_pool(const AvgPoolPlan& plan, const AvgPoolProblem& p, uint64_t seed) {
+  std::string run_avg_pool(const PoolPlan& plan, const AvgPoolProblem& p, uint64_t seed) {
     const int64_t size = size_of(p.dtype);
     RandomIntegers random(seed);
     Pair input(p.input_elements(), size, offset(seed, 0));
@@ -336,8 +336,7 @@ class Runner {
     });
   }
 
-  std::string run_window_pool(const WindowPoolPlan& plan, const WindowPoolProblem& p,
-                              uint64_t seed) {
+  std::string run_window_pool(const PoolPlan& plan, const WindowPoolProblem& p, uint64_t seed) {
     const int64_t size = size_of(p.dtype);
     RandomIntegers random(seed);
     Pair input(p.input_elements(), size, offset(seed, 0));

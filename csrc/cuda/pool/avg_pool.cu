@@ -14,13 +14,13 @@
 
 #include "common/fast_divmod.h"
 #include "cuda/indexing.cuh"
-#include "cuda/pool/avg_pool_launch.h"
+#include "cuda/pool/pool_launch.h"
 #include "cuda/primitives/ldst.cuh"
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 namespace {
 
-constexpr int threads = 256;
+constexpr int threads = pool_threads;
 // The second launch bound: left to choose an occupancy, ptxas spills. Doubles take two registers.
 template <class T>
 constexpr int blocks = sizeof(T) == 8 ? 2 : 4;
@@ -199,7 +199,7 @@ __global__ void __launch_bounds__(threads, blocks<T>)
 
 }  // namespace
 
-void launch_avg_pool(const AvgPoolPlan& plan, const AvgPoolProblem& problem,
+void launch_avg_pool(const PoolPlan& plan, const AvgPoolProblem& problem,
                      const AvgPoolTensors& tensors, cudaStream_t stream) {
   if (plan.grid[0] == 0) return;  // an empty result
   const dim3 grid(static_cast<unsigned>(plan.grid[0])), block(threads);

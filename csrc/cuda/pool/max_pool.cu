@@ -17,7 +17,7 @@ namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 namespace {
 
 // With the second bound ptxas takes the registers it needs; left to choose an occupancy it spills.
-constexpr int threads = 256, blocks = 4;
+constexpr int threads = pool_threads, blocks = 4;
 
 /// A problem as the kernels want it: input x, output y.
 struct PoolGeometry {

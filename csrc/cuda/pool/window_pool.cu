@@ -14,14 +14,14 @@
 // In the first two, threads walk the result in memory order, so loads of neighbouring threads fall
 // together. No shared memory: window overlap is left to the caches.
 #include "cuda/indexing.cuh"
-#include "cuda/pool/window_pool_launch.h"
+#include "cuda/pool/pool_launch.h"
 #include "cuda/primitives/ldst.cuh"
 #include "cuda/primitives/warp.cuh"
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 namespace {
 
-constexpr int threads = 256;
+constexpr int threads = pool_threads;
 // The second launch bound: left to choose an occupancy, ptxas spills. Doubles take two registers.
 template <class T>
 constexpr int blocks = sizeof(T) == 8 ? 2 : 4;
@@ -200,7 +200,7 @@ __global__ void __launch_bounds__(threads)
 
 }  // namespace
 
-void launch_window_pool(const WindowPoolPlan& plan, const WindowPoolProblem& problem,
+void launch_window_pool(const PoolPlan& plan, const WindowPoolProblem& problem,
                         const WindowPoolTensors& tensors, cudaStream_t stream) {
   if (plan.grid[0] == 0) return;  // an empty result
   const dim3 grid(static_cast<unsigned>(plan.grid[0])), block(threads);
