@@ -6,6 +6,11 @@
 
 namespace cnnkern {
 
+inline constexpr char global_avg_pool[] = "global_avg_pool";
+
+/// How many warps the global kernel gives a plane of N C D H W.
+int plane_warps(const AvgPoolProblem& problem);
+
 PoolPlan plan_avg_pool(const AvgPoolProblem& problem, const DeviceCaps& device,
                        const std::string& forced = "");
 

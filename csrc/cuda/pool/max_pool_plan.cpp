@@ -13,17 +13,40 @@ std::string refuse_any(const PoolProblem& p) {
   return "";
 }
 
-PoolWork elements(const PoolProblem& p) {
-  return {p.result_elements(),
-          pool_symbol(std::string("max_pool_") + to_string(p.direction), p.dtype),
-          "one thread for each of " + std::to_string(p.result_elements()) +
-              " elements of the result; takes every shape"};
+// Channels that fill 16 bytes, or two, whose indices do.
+int channels_of_a_vector(const PoolProblem& p) {
+  const bool indices = p.direction == PoolDirection::backward || p.indices;
+  return indices ? 2 : static_cast<int>(16 / size_of(p.dtype));
 }
 
+std::string refuse_nhwc(const PoolProblem& p) {
+  if (std::string reason = refuse_vectors(p, channels_of_a_vector(p)); !reason.empty())
+    return reason;
+  const int64_t rows = (p.footprint(0) - 1) * p.input.h + p.footprint(1) - 1;
+  const int64_t distance = rows * p.input.w + p.footprint(2) - 1 + p.dilation.w;
+  if (p.direction == PoolDirection::forward && distance >= int64_t{1} << 31)
+    return "keeps distances inside a window in 32 bits, but they reach " + std::to_string(distance);
+  return refuse_any(p);
+}
+
+PoolWork work(const PoolProblem& p, int vector) {
+  std::string more = ", " + std::to_string(vector);
+  if (p.direction == PoolDirection::forward) more += p.indices ? ", true" : ", false";
+  if (p.direction == PoolDirection::gather) more = "";
+  return {vector, p.result_elements() / vector,
+          pool_symbol(std::string("max_pool_") + to_string(p.direction), p.dtype, more),
+          thread_an_element(p.result_elements(), vector)};
+}
+
+PoolWork vectors(const PoolProblem& p) { return work(p, channels_of_a_vector(p)); }
+PoolWork elements(const PoolProblem& p) { return work(p, 1); }
+
 constexpr PoolKernel<PoolProblem> kernels[] = {
-    {"max_pool_forward", PoolDirection::forward, refuse_any, elements},
-    {"max_pool_backward", PoolDirection::backward, refuse_any, elements},
-    {"max_pool_gather", PoolDirection::gather, refuse_any, elements},
+    {"max_pool_forward_nhwc", PoolDirection::forward, true, refuse_nhwc, vectors},
+    {"max_pool_forward", PoolDirection::forward, false, refuse_any, elements},
+    {"max_pool_backward_nhwc", PoolDirection::backward, true, refuse_nhwc, vectors},
+    {"max_pool_backward", PoolDirection::backward, false, refuse_any, elements},
+    {"max_pool_gather", PoolDirection::gather, false, refuse_any, elements},
 };
 
 }  // namespace

@@ -25,22 +25,21 @@ std::string refuse_planes(const WindowPoolProblem& p) {
 }
 
 PoolWork elements(const WindowPoolProblem& p) {
-  return {p.result_elements(),
+  return {1, p.result_elements(),
           pool_symbol(std::string("window_max_pool_") + to_string(p.direction), p.dtype),
-          "one thread for each of " + std::to_string(p.result_elements()) +
-              " elements of the result; takes every shape"};
+          thread_an_element(p.result_elements(), 1)};
 }
 
 PoolWork planes(const WindowPoolProblem& p) {
-  return {p.n * p.c * 32, pool_symbol("max_unpool", p.dtype),
+  return {1, p.n * p.c * 32, pool_symbol("max_unpool", p.dtype),
           "one warp for each of " + std::to_string(p.n * p.c) +
               " planes, in the order of their values; takes every shape"};
 }
 
 constexpr PoolKernel<WindowPoolProblem> kernels[] = {
-    {"window_max_pool_forward", WindowPoolDirection::forward, refuse_windows, elements},
-    {"window_max_pool_backward", WindowPoolDirection::backward, refuse_windows, elements},
-    {"max_unpool", WindowPoolDirection::unpool, refuse_planes, planes},
+    {"window_max_pool_forward", WindowPoolDirection::forward, false, refuse_windows, elements},
+    {"window_max_pool_backward", WindowPoolDirection::backward, false, refuse_windows, elements},
+    {"max_unpool", WindowPoolDirection::unpool, false, refuse_planes, planes},
 };
 
 }  // namespace
