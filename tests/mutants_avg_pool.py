@@ -68,7 +68,7 @@ COUNTS = [
     *of(
         "stride, offset or tap",
         *(AVG_POOL, DILATED, "avg_pool_forward"),
-        ("avg_step_of_the_taps", AVG_POOL, "p.h.dilation * p.x.extent.w", "p.x.extent.w"),
+        ("avg_step_of_the_taps", AVG_POOL, "int64_t{p.h.dilation} * p.x.extent.w", "p.x.extent.w"),
     ),
     *of(
         "stride, offset or tap",

@@ -106,6 +106,8 @@ def test_profile_of_an_aligned_channels_last_problem():
         ("n4c64h29w28r3s3u2p1 maxpool_backward", "max_pool_backward_nhwc", False),
         ("n4c64h29w28r3s3u2p1 avgpool exclude_pad", "avg_pool_forward_nhwc", True),
         ("n4c64h29w28r3s3u2p1 avgpool_backward", "avg_pool_backward_nhwc", True),
+        ("n4c64h29w28r6s7 adaptive_maxpool", "window_max_pool_forward_nhwc", False),
+        ("n4c64h29w28r6s7 adaptive_maxpool_backward", "window_max_pool_backward_nhwc", False),
         ("n4c64h29w28r6s7 adaptive_avgpool", "avg_pool_forward_nhwc", True),
         ("n4c64h29w28r6s7 adaptive_avgpool_backward", "avg_pool_backward_nhwc", True),
         ("n4c256h7w7r1s1 adaptive_avgpool", "global_avg_pool", True),
@@ -130,7 +132,9 @@ def test_profile_of_all_directions_and_dimensions():
         "n2c3w20s3u2 maxpool", "n1c4h9w9r3s3u2p1 nhwc maxpool_backward",
         "n1c2d5h5w5t2r2s2 maxpool f16", "n2c3w20s3u2p1 avgpool exclude_pad",
         "n1c4h9w9r3s3u2p1 nhwc avgpool_backward exclude_pad", "n1c4h9w9r3s4 adaptive_avgpool",
-        "n1c2h9w9r3s4 adaptive_avgpool_backward f64",
+        "n1c2h9w9r3s4 adaptive_avgpool_backward f64", "n1c4h9w9r3s4 nhwc adaptive_maxpool_backward",
+        "n1c2h9w9r3s4u2 fractional_maxpool f16", "n1c2h9w9r3s4u2 fractional_maxpool_backward",
+        "n1c2h9w9r3s4 max_unpool",
     ):  # fmt: skip
         for device in ("sm_75", "sm_80"):
             found = cnnkern.explain(problem, device=device, profile=True).profile

@@ -148,11 +148,16 @@ void list_window_pool(WindowPoolProblem problem, const DeviceCaps& device) {
   for (const auto direction :
        {WindowPoolDirection::forward, WindowPoolDirection::backward, WindowPoolDirection::unpool}) {
     problem.direction = direction;
-    const PoolPlan plan = plan_window_pool(problem, device);
-    list(device, plan.symbol, [&](cudaStream_t stream) {
-      launch_window_pool(plan, problem,
-                         {anywhere, anywhere, static_cast<int64_t*>(anywhere), anywhere}, stream);
-    });
+    for_each_plan(
+        names(window_pool_kernel_table()),
+        [&](const std::string& kernel) { return plan_window_pool(problem, device, kernel); },
+        [&](const PoolPlan& plan) {
+          list(device, plan.symbol, [&](cudaStream_t stream) {
+            launch_window_pool(plan, problem,
+                               {anywhere, anywhere, static_cast<int64_t*>(anywhere), anywhere},
+                               stream);
+          });
+        });
   }
 }
 

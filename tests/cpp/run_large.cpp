@@ -34,6 +34,7 @@ const std::vector<std::string> default_problems = {
     "n2c4h20000w20000r2s2p1 avgpool",                 // likewise
     "n2c40000000h8w4r8s4 avgpool",                    // input
     "n2c3h50000w50000r30000s40000 adaptive_maxpool",  // input, output and indices
+    "n2c4h20000w20000r12000s16000 adaptive_maxpool",  // likewise, in vectors
     "n2c1100000000h1w2r1s1 max_unpool",               // likewise
 };
 

@@ -19,7 +19,8 @@
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 namespace {
 
-constexpr int threads = pool_threads, warps = threads / 32;
+// With the second bound ptxas takes the registers it needs; left to choose an occupancy it spills.
+constexpr int threads = pool_threads, blocks = 4, warps = threads / 32;
 
 template <class T, int V>
 struct VectorSums {
@@ -32,7 +33,7 @@ struct WarpSums {
 };
 
 template <class T, int V>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(threads, blocks)
     global_avg_pool_nhwc(int64_t columns, int64_t volume, FastDivmod64 by_groups, int64_t divisor,
                          const Vector<T, V>* __restrict__ input,
                          Vector<T, V>* __restrict__ output) {
@@ -64,7 +65,7 @@ __global__ void __launch_bounds__(threads)
 }
 
 template <class T, int warps_of_a_plane>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(threads, blocks)
     global_avg_pool_nchw(int64_t planes, int64_t volume, int64_t divisor,
                          const T* __restrict__ input, T* __restrict__ output) {
   using A = accumulator_t<T>;

@@ -17,6 +17,12 @@ std::string refuse_windows(const WindowPoolProblem& p) {
   return "";
 }
 
+std::string refuse_nhwc(const WindowPoolProblem& p) {
+  if (p.fractional) return "takes vectors of channels, but each has fractional windows of its own";
+  const std::string reason = refuse_vectors(p, 2);
+  return reason.empty() ? refuse_windows(p) : reason;
+}
+
 std::string refuse_planes(const WindowPoolProblem& p) {
   const int64_t plane = std::max(p.input.volume(), p.output.volume());
   if (plane < int64_t{1} << 31) return "";
@@ -24,11 +30,15 @@ std::string refuse_planes(const WindowPoolProblem& p) {
          " elements";
 }
 
-PoolWork elements(const WindowPoolProblem& p) {
-  return {1, p.result_elements(),
-          pool_symbol(std::string("window_max_pool_") + to_string(p.direction), p.dtype),
-          thread_an_element(p.result_elements(), 1)};
+PoolWork work(const WindowPoolProblem& p, int vector) {
+  return {vector, p.result_elements() / vector,
+          pool_symbol(std::string("window_max_pool_") + to_string(p.direction), p.dtype,
+                      ", " + std::to_string(vector)),
+          thread_an_element(p.result_elements(), vector)};
 }
+
+PoolWork vectors(const WindowPoolProblem& p) { return work(p, 2); }  // 16 bytes of indices
+PoolWork elements(const WindowPoolProblem& p) { return work(p, 1); }
 
 PoolWork planes(const WindowPoolProblem& p) {
   return {1, p.n * p.c * 32, pool_symbol("max_unpool", p.dtype),
@@ -37,7 +47,9 @@ PoolWork planes(const WindowPoolProblem& p) {
 }
 
 constexpr PoolKernel<WindowPoolProblem> kernels[] = {
+    {"window_max_pool_forward_nhwc", WindowPoolDirection::forward, true, refuse_nhwc, vectors},
     {"window_max_pool_forward", WindowPoolDirection::forward, false, refuse_windows, elements},
+    {"window_max_pool_backward_nhwc", WindowPoolDirection::backward, true, refuse_nhwc, vectors},
     {"window_max_pool_backward", WindowPoolDirection::backward, false, refuse_windows, elements},
     {"max_unpool", WindowPoolDirection::unpool, false, refuse_planes, planes},
 };
