@@ -144,12 +144,14 @@ def _tensors(problem: Problem) -> list[Tensor]:
     def zeros(shape: tuple[int, ...]) -> Tensor:
         return problem.tensor(torch.zeros(shape, dtype=problem.dtype))
 
-    if problem.operation == "max_pool" and problem.direction == "backward":
+    of_a_plane = (problem.n, problem.c, len(problem.input))
+    samples = [torch.zeros(of_a_plane, dtype=problem.dtype)] if problem.fractional else []
+    if problem.operation in ("max_pool", "window_pool") and problem.direction != "forward":
         # Which gradients are read depends on the maxima, so these must lie anywhere.
         generator = torch.Generator().manual_seed(0)
         values = problem.tensor(torch.rand(problem.input_shape, generator=generator))
         forward = replace(problem, direction="forward")
-        return list(problems.run(forward, torch.ops.cnnkern, values))
+        return [*problems.run(forward, torch.ops.cnnkern, values, *samples), *samples]
     shapes = {
         "fprop": (problem.input_shape, problem.weight_shape),
         "dgrad": (problem.output_shape, problem.weight_shape),
@@ -158,7 +160,7 @@ def _tensors(problem: Problem) -> list[Tensor]:
         "backward": (problem.output_shape,),
     }
     more = [(problem.k,), problem.output_shape] if problem.residual else []
-    return [zeros(shape) for shape in (*shapes[problem.direction], *more)]
+    return [*(zeros(shape) for shape in (*shapes[problem.direction], *more)), *samples]
 
 
 def _launch(row: dict[str, Any]) -> Launch:

@@ -76,6 +76,7 @@ class Problem:
     padding: tuple[int, ...]
     dilation: tuple[int, ...]
     ceil_mode: bool
+    indices: bool
     adaptive: bool
     fractional: bool
     count_include_pad: bool
@@ -110,6 +111,7 @@ class Problem:
             padding=tuple(side for pair in zip(begin, end, strict=True) for side in pair),
             dilation=row["dilation"],
             ceil_mode=pool and row["ceil_mode"],
+            indices=row.get("indices", True),
             adaptive=row.get("adaptive", False),
             fractional=row.get("fractional", False),
             count_include_pad=row.get("count_include_pad", True),
@@ -140,10 +142,14 @@ class Problem:
         return self.activation is not None or self.residual or self.preactivation
 
     def tensor(self, values: Tensor) -> Tensor:
-        """The values in the problem's dtype and memory format (1-d tensors have only one)."""
+        """The values in the problem's dtype and memory format (1-d tensors have only one).
+
+        A copy: contiguous() leaves the strides of single pixels, which lie both ways, as they are.
+        """
         formats = {4: torch.channels_last, 5: torch.channels_last_3d}
         chosen = formats.get(values.dim()) if self.channels_last else None
-        return values.to(self.dtype).contiguous(memory_format=chosen or torch.contiguous_format)
+        layout = chosen or torch.contiguous_format
+        return torch.empty_like(values, dtype=self.dtype, memory_format=layout).copy_(values)
 
 
 def read(path: str | Path) -> Iterator[str]:
@@ -169,7 +175,8 @@ def run(problem: Problem, ops: Any, *tensors: Tensor) -> Tensor | tuple[Tensor, 
     if problem.is_pool:
         pool = (problem.kernel, problem.stride, problem.padding[::2], problem.dilation)
         if problem.direction == "forward":
-            return _ops.max_pool_forward(ops, *tensors, *pool, problem.ceil_mode)
+            forward = _ops.max_pool_forward if problem.indices else _ops.max_pool_values
+            return forward(ops, *tensors, *pool, problem.ceil_mode)
         return _ops.max_pool_backward(ops, *tensors, problem.input, *pool, problem.ceil_mode)
     if problem.direction == "wgrad":
         return _ops.conv_weight_grad(ops, *tensors, problem.kernel, *window, problem.groups)

@@ -15,7 +15,7 @@
 
 #include "cuda/conv/conv_plan.h"
 #include "cuda/pool/avg_pool_plan.h"
-#include "cuda/pool/pool_plan.h"
+#include "cuda/pool/max_pool_plan.h"
 #include "cuda/pool/window_pool_plan.h"
 
 namespace py = pybind11;
@@ -80,7 +80,7 @@ py::dict parse(const std::string& text) {
     result["input"] = spatial(p.input, dims), result["kernel"] = spatial(p.window, dims);
     result["output"] = spatial(p.output, dims), result["stride"] = spatial(p.stride, dims);
     result["padding"] = spatial(p.pad, dims), result["dilation"] = spatial(p.dilation, dims);
-    result["ceil_mode"] = p.ceil_mode;
+    result["ceil_mode"] = p.ceil_mode, result["indices"] = p.indices;
     result["dtype"] = to_string(p.dtype), result["layout"] = to_string(p.layout);
     result["direction"] = to_string(p.direction);
   } else {
@@ -186,7 +186,7 @@ void append_pool_kernels(py::list& result, const char* operation,
     py::dict row;
     row["backend"] = "cuda", row["operation"] = operation, row["name"] = kernel.name;
     row["direction"] = to_string(kernel.direction), row["dtype"] = to_string(kernel.dtype);
-    row["threads"] = kernel.threads;
+    row["layout"] = kernel.layout, row["threads"] = kernel.threads;
     row["symbol"] = kernel.symbol;
     result.append(row);
   }

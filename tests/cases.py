@@ -22,7 +22,7 @@ FILES = sorted(FOLDER.glob("*.txt"))
 OPTIONS = [f"{d} {layout}" for d in ("f32", "f64", "f16", "bf16") for layout in ("nchw", "nhwc")]
 ONCE = ("f64 nchw", "f16 nhwc", "bf16 nchw")
 CONV_DIRECTIONS = ("fprop", "dgrad", "wgrad")
-POOL_DIRECTIONS = ("maxpool", "maxpool_backward")
+POOL_DIRECTIONS = ("maxpool", "values", "maxpool_backward")
 AVG_DIRECTIONS = ("avgpool", "avgpool_backward", "adaptive_avgpool", "adaptive_avgpool_backward")
 
 

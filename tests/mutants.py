@@ -28,6 +28,8 @@ FPROP, DGRAD, WGRAD, BIAS_GRAD, REDUCE = (
 )
 DIRECT, DIRECT_CUH = "cuda/conv/direct.cu", "cuda/conv/direct.cuh"
 POOL, AVG_POOL = "cuda/pool/max_pool.cu", "cuda/pool/avg_pool.cu"
+GLOBAL_AVG_POOL = "cuda/pool/global_avg_pool.cu"
+STRIDED_AXIS, VECTORS = "cuda/pool/strided_axis.cuh", "cuda/pool/channel_vectors.cuh"
 UNFOLD, WINDOW_POOL = "cuda/pool/unfold.cu", "cuda/pool/window_pool.cu"
 
 

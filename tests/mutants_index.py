@@ -17,6 +17,7 @@ from mutants import (
     REDUCE,
     SIMT,
     SIMT_VEC4,
+    STRIDED_AXIS,
     UNEVEN,
     UNFOLD,
     WGRAD,
@@ -26,6 +27,7 @@ from mutants import (
 STRIDED = "n2c4h11w10k9r3s3u2p1 dgrad nchw"
 SPLIT = "n4c5h16w17k6r3s3p1 wgrad nchw"
 DIRECT_UNEVEN = "n1c3h6w5k4r4s3pt1pb2pl2pr1uh2uw1lh1lw2"
+POOL_WIDE = "n2c8h5w6r3s3u2p1 maxpool"
 POOL_UNEVEN = "n2c3h9w8r3s2uh2uw2ph1pw1 maxpool"
 
 MASKS = [
@@ -162,16 +164,26 @@ BOUNDS = [
     *of(
         "bound off by one",
         *(POOL, POOL_UNEVEN, "max_pool_forward"),
-        ("first_tap", POOL, "(-start + dilation - 1) / dilation", "-start / dilation + 1"),
-        ("last_tap", POOL, "min(end, narrow(taps_))", "min(end, narrow(taps_) - 1)"),
-        ("taps_past_the_input", POOL, "start >= size ? 0 :", "start > size ? 0 : 1 +"),
+        (
+            "first_tap",
+            STRIDED_AXIS,
+            "by_dilation.divide(-start + dilation - 1)",
+            "by_dilation.divide(-start - 1)",
+        ),
+        ("last_tap", STRIDED_AXIS, "min(taps, by_dilation", "min(taps - 1, by_dilation"),
+        (
+            "taps_past_the_input",
+            STRIDED_AXIS,
+            "end - start + dilation - 1",
+            "end - start + dilation",
+        ),
     ),
     *of(
         "bound off by one",
         *(POOL, f"{POOL_UNEVEN}_backward", "max_pool_backward"),
-        ("first_window", POOL, "(begin + stride - 1) / stride", "begin / stride + 1"),
-        ("last_window", POOL, "narrow(windows) - 1", "narrow(windows) - 2"),
-        ("span_of_a_window", POOL, "end - narrow(footprint) + 1;", "end - narrow(footprint) + 2;"),
+        ("first_window", STRIDED_AXIS, "begin + stride - 1)", "begin + stride)"),
+        ("last_window", STRIDED_AXIS, "min(windows, by_stride", "min(windows - 1, by_stride"),
+        ("span_of_a_window", STRIDED_AXIS, "reach - footprint + 1;", "reach - footprint + 2;"),
     ),
 ]
 
@@ -248,8 +260,25 @@ STRIDES = [
     *of(
         "stride, offset or tap",
         *(POOL, "n2c3h9w8r2s2uh1uw1lh2lw3 maxpool", "max_pool_forward"),
-        ("pool_dilation", POOL, "w0 + s * p.dilation.w", "w0 + s * p.dilation.h"),
-        ("pool_tie", POOL, "value > best ||", "value >= best ||"),
+        ("pool_dilation", POOL, "step = int64_t{p.w.dilation}", "step = int64_t{p.h.dilation}"),
+        ("pool_distance", POOL, "distance += p.w.dilation;", "distance += 1;"),
+        ("pool_tie", POOL, "value > best[v] ||", "value >= best[v] ||"),
+    ),
+    *of(
+        "stride, offset or tap",
+        *(POOL, f"{POOL_WIDE} nhwc", "max_pool_forward_nhwc"),
+        ("pool_vectors_of_the_input", POOL, "p.c / V, p.input", "p.c, p.input"),
+        ("pool_indices_of_a_vector", POOL, "best_at[v] = distance;", "best_at[0] = distance;"),
+    ),
+    *of(
+        "stride, offset or tap",
+        *(POOL, f"{POOL_WIDE}_backward nhwc", "max_pool_backward_nhwc"),
+        ("pool_index_of_a_channel", POOL, "index[v] == own_index", "index[0] == own_index"),
+    ),
+    *of(
+        "launch",
+        *(POOL, f"{POOL_WIDE} values nhwc", "max_pool_forward_nhwc"),
+        ("pool_alignment", POOL, "aligned(tensors.output, bytes) && ", "", "misaligned"),
     ),
 ]
 

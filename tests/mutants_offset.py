@@ -138,8 +138,8 @@ CUTS = [
     cut(
         "index_of_the_maximum",
         POOL,
-        "int64_t best_index = -1;",
-        "int best_index = -1;",
+        "const int64_t first_index =",
+        "const int first_index =",
         *(POOL, LARGE_POOL, "max_pool_forward"),
     ),
     cut(

@@ -3,6 +3,7 @@
 from mutants import WINDOW_POOL, of
 
 ADAPTIVE = "n2c3h9w7r4s5 adaptive_maxpool"
+WIDE = "n2c8h9w7r4s5 adaptive_maxpool"
 FRACTIONAL = "n2c3h9w10r5s3u2 fractional_maxpool"
 UNPOOL = "n2c3h9w8r8s5 max_unpool"
 
@@ -13,8 +14,8 @@ WINDOWS = [
         (
             "adaptive_max_index",
             WINDOW_POOL,
-            "(d * p.x.extent.h + h) * p.x.extent.w + w",
-            "static_cast<int>((d * p.x.extent.h + h) * p.x.extent.w + w)",
+            "int64_t index = (d",
+            "int index = (d",
         ),
         program="run_large",
     ),
@@ -66,9 +67,15 @@ WINDOWS = [
         (
             "fractional_sample_of_the_image",
             WINDOW_POOL,
-            "(at.n * x.channels + at.c) * dims",
-            "at.n * x.channels * dims",
+            "(image * channels + c) * dims",
+            "image * channels * dims",
         ),
+    ),
+    *of(
+        "stride, offset or tap",
+        *(WINDOW_POOL, f"{WIDE} nhwc", "window_max_pool_forward_nhwc"),
+        ("adaptive_max_vectors", WINDOW_POOL, "p.c / V, p.input", "p.c, p.input"),
+        ("adaptive_max_row", WINDOW_POOL, "d, h, ws.begin);\n      for", "d, h, 0);\n      for"),
     ),
     *of(
         "mask",

@@ -97,6 +97,34 @@ def test_profile_of_an_aligned_channels_last_problem():
         assert part in text
 
 
+@pytest.mark.parametrize("dtype", ["f32", "f64", "f16", "bf16"])
+@pytest.mark.parametrize(
+    ("problem", "kernel", "wide"),
+    [
+        ("n4c64h29w28r3s3u2p1 maxpool", "max_pool_forward_nhwc", False),
+        ("n4c64h29w28r3s3u2p1 maxpool values", "max_pool_forward_nhwc", True),
+        ("n4c64h29w28r3s3u2p1 maxpool_backward", "max_pool_backward_nhwc", False),
+        ("n4c64h29w28r3s3u2p1 avgpool exclude_pad", "avg_pool_forward_nhwc", True),
+        ("n4c64h29w28r3s3u2p1 avgpool_backward", "avg_pool_backward_nhwc", True),
+        ("n4c64h29w28r6s7 adaptive_maxpool", "window_max_pool_forward_nhwc", False),
+        ("n4c64h29w28r6s7 adaptive_maxpool_backward", "window_max_pool_backward_nhwc", False),
+        ("n4c64h29w28r6s7 adaptive_avgpool", "avg_pool_forward_nhwc", True),
+        ("n4c64h29w28r6s7 adaptive_avgpool_backward", "avg_pool_backward_nhwc", True),
+        ("n4c256h7w7r1s1 adaptive_avgpool", "global_avg_pool", True),
+    ],
+)
+def test_channels_last_pools_waste_no_sectors(problem, kernel, wide, dtype):
+    """All bytes of a sector are asked for, 16 by a thread: with indices, 16 bytes of those."""
+    found = cnnkern.explain(f"{problem} nhwc {dtype}", device="sm_80", profile=True)
+    assert found.kernel == kernel
+    (launch,) = found.profile.launches
+    accesses = [site for site in launch.sites if site.is_global]
+    assert len(accesses) >= 2 and all(site.efficiency >= 0.9 for site in accesses), accesses
+    sizes = {site.access_bytes for site in accesses}
+    assert sizes == {16} if wide else max(sizes) == 16
+    assert all(site.conflicts == 0 for site in launch.sites)
+
+
 def test_profile_of_all_directions_and_dimensions():
     for problem in (
         "n2c4w40k8s3p1", "n2c4w40k8s3p1 dgrad f64", "n2c4w40k8s3p1 wgrad f16",
@@ -104,7 +132,9 @@ def test_profile_of_all_directions_and_dimensions():
         "n2c3w20s3u2 maxpool", "n1c4h9w9r3s3u2p1 nhwc maxpool_backward",
         "n1c2d5h5w5t2r2s2 maxpool f16", "n2c3w20s3u2p1 avgpool exclude_pad",
         "n1c4h9w9r3s3u2p1 nhwc avgpool_backward exclude_pad", "n1c4h9w9r3s4 adaptive_avgpool",
-        "n1c2h9w9r3s4 adaptive_avgpool_backward f64",
+        "n1c2h9w9r3s4 adaptive_avgpool_backward f64", "n1c4h9w9r3s4 nhwc adaptive_maxpool_backward",
+        "n1c2h9w9r3s4u2 fractional_maxpool f16", "n1c2h9w9r3s4u2 fractional_maxpool_backward",
+        "n1c2h9w9r3s4 max_unpool",
     ):  # fmt: skip
         for device in ("sm_75", "sm_80"):
             found = cnnkern.explain(problem, device=device, profile=True).profile

@@ -42,6 +42,11 @@ def expected_runs():
             yield layout, f"max_pool_{direction}", "maxpool"
         for direction in ("forward", "backward"):
             yield layout, f"avg_pool_{direction}", "avgpool"
+            if layout == "nhwc":
+                yield layout, f"max_pool_{direction}_nhwc", "maxpool"
+                yield layout, f"avg_pool_{direction}_nhwc", "avgpool"
+                yield layout, f"window_max_pool_{direction}_nhwc", "adaptive_maxpool"
             yield layout, f"window_max_pool_{direction}", "adaptive_maxpool"
+        yield layout, "global_avg_pool", "avgpool"
         yield layout, "max_unpool", "max_unpool"
         yield layout, "bias_grad", "wgrad"

@@ -51,6 +51,9 @@ struct AvgPoolProblem {
 
   int64_t input_elements() const { return n * c * input.volume(); }
   int64_t output_elements() const { return n * c * output.volume(); }
+  int64_t result_elements() const {
+    return direction == AvgPoolDirection::backward ? input_elements() : output_elements();
+  }
   int64_t footprint(int axis) const { return (window[axis] - 1) * dilation[axis] + 1; }
 
   /// Sets Z, P, Q as torch does; with ceil_mode the last window must start inside the input or its

@@ -27,9 +27,13 @@ struct PoolProblem {
   Extent3 input, window, output, stride, dilation;
   Extent3 pad{0, 0, 0};
   bool ceil_mode = false;
+  bool indices = true;  // whether forward writes them; the other directions read them
 
   int64_t input_elements() const { return n * c * input.volume(); }
   int64_t output_elements() const { return n * c * output.volume(); }
+  int64_t result_elements() const {
+    return direction == PoolDirection::backward ? input_elements() : output_elements();
+  }
   int64_t footprint(int axis) const { return (window[axis] - 1) * dilation[axis] + 1; }
 
   /// Sets Z, P, Q as torch does; with ceil_mode the last window must start inside the input or its
@@ -40,7 +44,7 @@ struct PoolProblem {
 };
 
 /// Dense tensors in the problem's layout; indices (int64, the input's flat position D·H·W within
-/// its plane, as torch.nn.MaxPool2d(return_indices=True) gives) may be null in forward only.
+/// its plane, as torch.nn.MaxPool2d(return_indices=True) gives) are null if forward writes none.
 struct PoolTensors {
   void* input = nullptr;
   void* output = nullptr;

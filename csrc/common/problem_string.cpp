@@ -138,7 +138,7 @@ NamedProblem parse_problem(const std::string& text) {
   PoolDirection pool_direction = PoolDirection::forward;
   AvgPoolProblem average;  // its options; the sizes come at the end
   WindowPoolProblem windows;
-  bool ceil_mode = false, residual = false, preactivation = false;
+  bool ceil_mode = false, values = false, residual = false, preactivation = false;
   std::optional<Activation> activation;
 
   std::istringstream words(text);
@@ -171,6 +171,7 @@ NamedProblem parse_problem(const std::string& text) {
     } else if (word == "exclude_pad") average.count_include_pad = false;
     else if (divisor_in(word) != 0) average.divisor = divisor_in(word);
     else if (word == "ceil") ceil_mode = true;
+    else if (word == "values") values = true;
     else if (word == "residual") residual = true;
     else if (word == "preactivation") preactivation = true;
     else if (activation_named(word)) activation = activation_named(word);
@@ -185,7 +186,8 @@ NamedProblem parse_problem(const std::string& text) {
           "is no size list and no option (f32 f64 f16 bf16 u8 i8 i16 i32 i64 nchw nhwc fprop dgrad "
           "wgrad maxpool maxpool_backward avgpool avgpool_backward adaptive_avgpool "
           "adaptive_avgpool_backward adaptive_maxpool adaptive_maxpool_backward fractional_maxpool "
-          "fractional_maxpool_backward max_unpool ceil exclude_pad divisorM xM, an activation, "
+          "fractional_maxpool_backward max_unpool ceil values exclude_pad divisorM xM, an "
+          "activation, "
           "residual, "
           "preactivation)");
   }
@@ -198,6 +200,8 @@ NamedProblem parse_problem(const std::string& text) {
     fail(text, "is more than one kind of pooling, such as a max and an average pooling");
   if (!result.is_avg_pool && (!average.count_include_pad || average.divisor != 0))
     fail(text, "has options of an average pooling, but is none");
+  if (values && !(result.is_pool && pool_direction == PoolDirection::forward))
+    fail(text, "writes values alone, which only maxpool can");
   if (result.is_pool || result.is_avg_pool || result.is_window_pool) {
     if (sizes.count("k") || sizes.count("g")) fail(text, "is a pooling and takes no k and no g");
     if (!(g.pad_begin == g.pad_end))
@@ -234,7 +238,7 @@ NamedProblem parse_problem(const std::string& text) {
     p.spatial_dims = g.spatial_dims;
     p.n = get("n"), p.c = get("c");
     p.input = g.input, p.window = g.filter, p.stride = g.stride, p.dilation = g.dilation;
-    p.pad = g.pad_begin, p.ceil_mode = ceil_mode;
+    p.pad = g.pad_begin, p.ceil_mode = ceil_mode, p.indices = !values;
     p.set_output();
   } else {
     if (!sizes.count("k")) fail(text, "is a convolution and needs k, the number of filters");
@@ -287,6 +291,7 @@ std::string to_string(const PoolProblem& problem) {
   append_axes(out, "l", problem.dilation, problem.spatial_dims, 1);
   append_options(out, problem.dtype, problem.layout);
   out << (problem.direction == PoolDirection::backward ? " maxpool_backward" : " maxpool");
+  if (!problem.indices) out << " values";
   if (problem.ceil_mode) out << " ceil";
   return out.str();
 }

@@ -39,6 +39,9 @@ struct WindowPoolProblem {
 
   int64_t input_elements() const { return n * c * input.volume(); }
   int64_t output_elements() const { return n * c * output.volume(); }
+  int64_t result_elements() const {
+    return direction == WindowPoolDirection::forward ? output_elements() : input_elements();
+  }
   int64_t sample_elements() const { return fractional ? n * c * spatial_dims : 0; }
 
   /// Throws if fractional windows do not fit into the input, or no window is to be at all.

@@ -1,10 +1,7 @@
 #include "emulator/arch_path.h"
 
 #include "cuda/conv/conv_launch.h"
-#include "cuda/pool/avg_pool_launch.h"
 #include "cuda/pool/pool_launch.h"
-#include "cuda/pool/unfold_launch.h"
-#include "cuda/pool/window_pool_launch.h"
 #include "emulator/tensors.h"
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
@@ -53,7 +50,7 @@ void emulate_pool(const PoolPlan& plan, const PoolProblem& p, const PoolTensors&
   launch_pool(plan, p, tensors, nullptr);
 }
 
-void emulate_avg_pool(const AvgPoolPlan& plan, const AvgPoolProblem& p,
+void emulate_avg_pool(const PoolPlan& plan, const AvgPoolProblem& p,
                       const AvgPoolTensors& tensors) {
   const int64_t size = size_of(p.dtype);
   const bool backward = p.direction == AvgPoolDirection::backward;
@@ -72,7 +69,7 @@ void emulate_unfold(const PoolPlan& plan, const UnfoldProblem& p, const UnfoldTe
   launch_unfold(plan, p, tensors, nullptr);
 }
 
-void emulate_window_pool(const WindowPoolPlan& plan, const WindowPoolProblem& p,
+void emulate_window_pool(const PoolPlan& plan, const WindowPoolProblem& p,
                          const WindowPoolTensors& tensors) {
   const int64_t size = size_of(p.dtype);
   const bool forward = p.direction == WindowPoolDirection::forward;

@@ -9,13 +9,7 @@
 #include "common/trace.h"
 #include "cuda/conv/conv_launch.h"
 #include "cuda/conv/conv_plan.h"
-#include "cuda/pool/avg_pool_launch.h"
-#include "cuda/pool/avg_pool_plan.h"
 #include "cuda/pool/pool_launch.h"
-#include "cuda/pool/pool_plan.h"
-#include "cuda/pool/unfold_launch.h"
-#include "cuda/pool/window_pool_launch.h"
-#include "cuda/pool/window_pool_plan.h"
 #include "torch/forced_kernel.h"
 #include "torch/operators.h"
 #include "torch/plan_text.h"
@@ -96,7 +90,7 @@ struct CudaBackend {
                        const Tensor& like) {
     const int device = like.get_device_index();
     const torch::stable::accelerator::DeviceGuard guard(device);
-    const AvgPoolPlan plan = plan_avg_pool(problem, caps_of(device), forced_avg_pool_kernel());
+    const PoolPlan plan = plan_avg_pool(problem, caps_of(device), forced_avg_pool_kernel());
     trace::launched("cuda." + plan.kernel,
                     [&] { return to_string(problem) + " -> cuda." + to_string(plan); });
     CNNKERN_CUDA_NAMESPACE::launch_avg_pool(plan, problem, tensors, stream(device));
@@ -116,8 +110,7 @@ struct CudaBackend {
                           const Tensor& like) {
     const int device = like.get_device_index();
     const torch::stable::accelerator::DeviceGuard guard(device);
-    const WindowPoolPlan plan =
-        plan_window_pool(problem, caps_of(device), forced_window_pool_kernel());
+    const PoolPlan plan = plan_window_pool(problem, caps_of(device), forced_window_pool_kernel());
     trace::launched("cuda." + plan.kernel,
                     [&] { return to_string(problem) + " -> cuda." + to_string(plan); });
     CNNKERN_CUDA_NAMESPACE::launch_window_pool(plan, problem, tensors, stream(device));

@@ -65,7 +65,7 @@ struct EmulatorBackend {
 
   static void avg_pool(const AvgPoolProblem& problem, const AvgPoolTensors& tensors,
                        const Tensor&) {
-    const AvgPoolPlan plan = plan_avg_pool(problem, *emulated_device(), forced_avg_pool_kernel());
+    const PoolPlan plan = plan_avg_pool(problem, *emulated_device(), forced_avg_pool_kernel());
     trace::launched("emulator." + plan.kernel,
                     [&] { return to_string(problem) + " -> emulator." + to_string(plan); });
     path().launch_avg_pool(plan, problem, tensors);
@@ -80,7 +80,7 @@ struct EmulatorBackend {
 
   static void window_pool(const WindowPoolProblem& problem, const WindowPoolTensors& tensors,
                           const Tensor&) {
-    const WindowPoolPlan plan =
+    const PoolPlan plan =
         plan_window_pool(problem, *emulated_device(), forced_window_pool_kernel());
     trace::launched("emulator." + plan.kernel,
                     [&] { return to_string(problem) + " -> emulator." + to_string(plan); });

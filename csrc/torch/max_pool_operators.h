@@ -30,8 +30,9 @@ std::tuple<Tensor, Tensor> max_pool_forward(const Tensor& input, const IntList& 
 template <class Backend>
 Tensor max_pool_values(const Tensor& input, const IntList& kernel_size, const IntList& stride,
                        const IntList& padding, const IntList& dilation, bool ceil_mode) {
-  const PoolProblem problem =
+  PoolProblem problem =
       pool_forward_problem(input, {kernel_size, stride, padding, dilation, ceil_mode});
+  problem.indices = false;
   const Tensor x = in_layout(input, problem.layout);
   Tensor y = allocate(tensor_sizes(problem.n, problem.c, problem.output, problem.spatial_dims),
                       input, problem.layout);

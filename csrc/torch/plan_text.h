@@ -4,9 +4,7 @@
 #include <string>
 
 #include "cuda/conv/conv_plan.h"
-#include "cuda/pool/avg_pool_plan.h"
 #include "cuda/pool/pool_plan.h"
-#include "cuda/pool/window_pool_plan.h"
 
 namespace cnnkern {
 
@@ -26,14 +24,6 @@ inline std::string to_string(const ConvPlan& plan) {
 }
 
 inline std::string to_string(const PoolPlan& plan) {
-  return plan.kernel + ", " + grid_text(plan.grid, plan.threads);
-}
-
-inline std::string to_string(const AvgPoolPlan& plan) {
-  return plan.kernel + ", " + grid_text(plan.grid, plan.threads);
-}
-
-inline std::string to_string(const WindowPoolPlan& plan) {
   return plan.kernel + ", " + grid_text(plan.grid, plan.threads);
 }
 

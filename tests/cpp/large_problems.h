@@ -12,7 +12,7 @@
 
 #include "cpu/strides.h"
 #include "cuda/conv/conv_plan.h"
-#include "cuda/pool/pool_plan.h"
+#include "cuda/pool/max_pool_plan.h"
 #include "sparse_tensor.h"
 
 namespace cnnkern {
@@ -262,13 +262,14 @@ class LargePool {
         output_(p_.output_elements()),
         indices_(p_.output_elements()) {}
 
-  PoolTensors tensors() { return {input_.data(), output_.data(), indices_.data()}; }
+  PoolTensors tensors() {
+    return {input_.data(), output_.data(), p_.indices ? indices_.data() : nullptr};
+  }
 
   void expect(uint64_t block) {
     const bool backward = p_.direction == PoolDirection::backward;
-    for (const int64_t offset :
-         elements_of_threads(block, plan_.grid[0], plan_.threads,
-                             backward ? p_.input_elements() : p_.output_elements())) {
+    for (const int64_t offset : elements_of_threads(
+             block, plan_.grid[0], plan_.threads * plan_.vector, p_.result_elements())) {
       const Position here(p_.layout, p_.c, backward ? p_.input : p_.output, offset);
       if (p_.direction == PoolDirection::forward) expect_forward(here, offset);
       else if (backward) expect_backward(here, offset);
@@ -303,7 +304,7 @@ class LargePool {
       if (value > best) best = value, best_index = index_in_plane(i);
     });
     values_.add(output_, offset, best);
-    written_indices_.add(indices_, offset, best_index);
+    if (p_.indices) written_indices_.add(indices_, offset, best_index);
   }
 
   /// A window's offset decides which of its taps it names, so all elements agree about it.

@@ -8,7 +8,7 @@ namespace cnnkern {
 
 class LargeWindowPool {
  public:
-  LargeWindowPool(const WindowPoolProblem& problem, const WindowPoolPlan& plan)
+  LargeWindowPool(const WindowPoolProblem& problem, const PoolPlan& plan)
       : p_(problem),
         plan_(plan),
         in_(cpu::dense_strides(p_.layout, p_.c, p_.input)),
@@ -24,9 +24,8 @@ class LargeWindowPool {
   void expect(uint64_t block) {
     if (p_.direction == WindowPoolDirection::unpool) return expect_planes(block);
     const bool backward = p_.direction == WindowPoolDirection::backward;
-    for (const int64_t offset :
-         elements_of_threads(block, plan_.grid[0], plan_.threads,
-                             backward ? p_.input_elements() : p_.output_elements())) {
+    for (const int64_t offset : elements_of_threads(
+             block, plan_.grid[0], plan_.threads * plan_.vector, p_.result_elements())) {
       const Position here(p_.layout, p_.c, backward ? p_.input : p_.output, offset);
       if (backward) expect_backward(here, offset);
       else expect_forward(here, offset);
@@ -107,7 +106,7 @@ class LargeWindowPool {
   }
 
   WindowPoolProblem p_;
-  WindowPoolPlan plan_;
+  PoolPlan plan_;
   cpu::Strides in_, out_;
   SparseTensor<float> input_, output_;
   SparseTensor<int64_t> indices_;

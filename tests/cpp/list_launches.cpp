@@ -16,10 +16,7 @@
 
 #include "common/problem_string.h"
 #include "cuda/conv/conv_launch.h"
-#include "cuda/pool/avg_pool_launch.h"
 #include "cuda/pool/pool_launch.h"
-#include "cuda/pool/unfold_launch.h"
-#include "cuda/pool/window_pool_launch.h"
 #include "emulator/gpus.h"
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
@@ -78,16 +75,22 @@ void for_each_plan(const std::set<std::string>& kernels, const Plan& plan, const
   }
 }
 
+template <class Row>
+std::set<std::string> names(const std::vector<Row>& table) {
+  std::set<std::string> result;
+  for (const Row& row : table) result.insert(row.name);
+  return result;
+}
+
 void list_conv(ConvProblem problem, const DeviceCaps& device) {
-  std::set<std::string> kernels;
-  for (const ConvKernelInfo& row : conv_kernel_table()) kernels.insert(row.name);
   const ConvTensors tensors{anywhere, anywhere, anywhere, anywhere, anywhere, anywhere, anywhere};
   for (const ConvDirection direction :
        {ConvDirection::fprop, ConvDirection::dgrad, ConvDirection::wgrad}) {
     if (problem.fused() && direction != ConvDirection::fprop) continue;
     problem.direction = direction;
     for_each_plan(
-        kernels, [&](const std::string& kernel) { return plan_conv(problem, device, kernel); },
+        names(conv_kernel_table()),
+        [&](const std::string& kernel) { return plan_conv(problem, device, kernel); },
         [&](const ConvPlan& plan) {
           list(device, plan.symbol,
                [&](cudaStream_t stream) { launch_conv(plan, problem, tensors, stream); });
@@ -98,22 +101,31 @@ void list_conv(ConvProblem problem, const DeviceCaps& device) {
 
 void list_pool(PoolProblem problem, const DeviceCaps& device) {
   const PoolTensors tensors{anywhere, anywhere, static_cast<int64_t*>(anywhere)};
-  for (const PoolDirection direction :
-       {PoolDirection::forward, PoolDirection::backward, PoolDirection::gather}) {
-    problem.direction = direction;
-    const PoolPlan plan = plan_pool(problem, device);
-    list(device, plan.symbol,
-         [&](cudaStream_t stream) { launch_pool(plan, problem, tensors, stream); });
+  for (const auto& [direction, indices] :
+       {std::pair(PoolDirection::forward, true), std::pair(PoolDirection::forward, false),
+        std::pair(PoolDirection::backward, true), std::pair(PoolDirection::gather, true)}) {
+    problem.direction = direction, problem.indices = indices;
+    for_each_plan(
+        names(pool_kernel_table()),
+        [&](const std::string& kernel) { return plan_pool(problem, device, kernel); },
+        [&](const PoolPlan& plan) {
+          list(device, plan.symbol,
+               [&](cudaStream_t stream) { launch_pool(plan, problem, tensors, stream); });
+        });
   }
 }
 
 void list_avg_pool(AvgPoolProblem problem, const DeviceCaps& device) {
   for (const auto direction : {AvgPoolDirection::forward, AvgPoolDirection::backward}) {
     problem.direction = direction;
-    const AvgPoolPlan plan = plan_avg_pool(problem, device);
-    list(device, plan.symbol, [&](cudaStream_t stream) {
-      launch_avg_pool(plan, problem, {anywhere, anywhere}, stream);
-    });
+    for_each_plan(
+        names(avg_pool_kernel_table()),
+        [&](const std::string& kernel) { return plan_avg_pool(problem, device, kernel); },
+        [&](const PoolPlan& plan) {
+          list(device, plan.symbol, [&](cudaStream_t stream) {
+            launch_avg_pool(plan, problem, {anywhere, anywhere}, stream);
+          });
+        });
   }
 }
 
@@ -136,11 +148,16 @@ void list_window_pool(WindowPoolProblem problem, const DeviceCaps& device) {
   for (const auto direction :
        {WindowPoolDirection::forward, WindowPoolDirection::backward, WindowPoolDirection::unpool}) {
     problem.direction = direction;
-    const WindowPoolPlan plan = plan_window_pool(problem, device);
-    list(device, plan.symbol, [&](cudaStream_t stream) {
-      launch_window_pool(plan, problem,
-                         {anywhere, anywhere, static_cast<int64_t*>(anywhere), anywhere}, stream);
-    });
+    for_each_plan(
+        names(window_pool_kernel_table()),
+        [&](const std::string& kernel) { return plan_window_pool(problem, device, kernel); },
+        [&](const PoolPlan& plan) {
+          list(device, plan.symbol, [&](cudaStream_t stream) {
+            launch_window_pool(plan, problem,
+                               {anywhere, anywhere, static_cast<int64_t*>(anywhere), anywhere},
+                               stream);
+          });
+        });
   }
 }
 

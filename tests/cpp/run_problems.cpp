@@ -104,6 +104,10 @@ class Runner {
         problem.spatial_dims < 3)
       for (const bool fold : {false, true}) run_unfold(problem, fold, seed);
     run_each(pool_kernel_table(), plan_pool, &Runner::run_pool, problem, seed);
+    if (options_.exactly || problem.direction != PoolDirection::forward) return;
+    PoolProblem values = problem;
+    values.indices = false;
+    run_each(pool_kernel_table(), plan_pool, &Runner::run_pool, values, seed);
   }
   void run(const AvgPoolProblem& problem, uint64_t seed) {
     run_each(avg_pool_kernel_table(), plan_avg_pool, &Runner::run_avg_pool, problem, seed);
@@ -272,7 +276,7 @@ class Runner {
       tensor->reference.fill_integers(p.dtype, random, 3);  // few values, so there are ties
     const auto tensors = [&](GuardedBuffer Pair::* side) {
       return PoolTensors{(input.*side).data(), (output.*side).data(),
-                         (indices.*side).as<int64_t>()};
+                         p.indices ? (indices.*side).as<int64_t>() : nullptr};
     };
     // backward and gather follow indices that a forward run has left.
     PoolProblem forward = p;
@@ -290,7 +294,7 @@ class Runner {
     return input.compare("input") + output.compare("output") + indices.compare("indices");
   }
 
-  std::string run_avg_pool(const AvgPoolPlan& plan, const AvgPoolProblem& p, uint64_t seed) {
+  std::string run_avg_pool(const PoolPlan& plan, const AvgPoolProblem& p, uint64_t seed) {
     const int64_t size = size_of(p.dtype);
     RandomIntegers random(seed);
     Pair input(p.input_elements(), size, offset(seed, 0));
@@ -336,8 +340,7 @@ class Runner {
     });
   }
 
-  std::string run_window_pool(const WindowPoolPlan& plan, const WindowPoolProblem& p,
-                              uint64_t seed) {
+  std::string run_window_pool(const PoolPlan& plan, const WindowPoolProblem& p, uint64_t seed) {
     const int64_t size = size_of(p.dtype);
     RandomIntegers random(seed);
     Pair input(p.input_elements(), size, offset(seed, 0));

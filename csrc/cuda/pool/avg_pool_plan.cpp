@@ -1,68 +1,86 @@
 #include "cuda/pool/avg_pool_plan.h"
 
-#include <span>
-
 namespace cnnkern {
 namespace {
 
-constexpr int avg_pool_threads = 256;
-
-std::string kernel_name(AvgPoolDirection direction) {
-  return std::string("avg_pool_") + to_string(direction);
-}
-
-std::string symbol_of(AvgPoolDirection direction, DType dtype) {
-  const char* type = dtype == DType::float32   ? "float"
-                     : dtype == DType::float64 ? "double"
-                     : dtype == DType::float16 ? "cnnkern::float16"
-                                               : "cnnkern::bfloat16";
-  return kernel_name(direction) + "<" + type + ">";
-}
-
-struct Candidate {
-  std::string name;
-
-  std::string refuse(const AvgPoolProblem& p, const DeviceCaps&) const {
-    for (int axis = 0; axis < 3; ++axis) {
-      const int64_t reach = p.adaptive ? p.input[axis] + p.output[axis]
-                                       : p.input[axis] + 2 * p.pad[axis] + p.footprint(axis) +
-                                             p.stride[axis] + p.dilation[axis];
-      if (reach >= int64_t{1} << 31)
-        return "keeps the coordinates of one axis in 32 bits, but input, padding, window, stride "
-               "and dilation, or input and output, of one add up to " +
-               std::to_string(reach);
-    }
-    return "";
+std::string refuse_any(const AvgPoolProblem& p) {
+  for (int axis = 0; axis < 3; ++axis) {
+    const int64_t reach = p.adaptive ? p.input[axis] + p.output[axis]
+                                     : p.input[axis] + 2 * p.pad[axis] + p.footprint(axis) +
+                                           p.stride[axis] + p.dilation[axis];
+    std::string reason = refuse_long_axis(
+        reach, p.adaptive ? "input and output" : "input, padding, window, stride and dilation");
+    if (!reason.empty()) return reason;
   }
+  return "";
+}
+
+// Channels that fill 16 bytes.
+int channels_of_a_vector(const AvgPoolProblem& p) {
+  return static_cast<int>(16 / size_of(p.dtype));
+}
+
+std::string refuse_nhwc(const AvgPoolProblem& p) {
+  const std::string reason = refuse_vectors(p, channels_of_a_vector(p));
+  return reason.empty() ? refuse_any(p) : reason;
+}
+
+std::string refuse_parts(const AvgPoolProblem& p) {
+  for (int axis = 0; axis < 3; ++axis)
+    if (p.output[axis] != 1 || p.window_at(axis, 0).taps != p.input[axis])
+      return "takes the mean of whole planes, but not all pixels are in one window";
+  if (p.input.volume() >= 32) return "";
+  return "shares the pixels of a plane among threads, but a plane has only " +
+         std::to_string(p.input.volume());
+}
+
+PoolWork work(const AvgPoolProblem& p, int vector) {
+  return {vector, p.result_elements() / vector,
+          pool_symbol(std::string("avg_pool_") + to_string(p.direction), p.dtype,
+                      ", " + std::to_string(vector)),
+          thread_an_element(p.result_elements(), vector)};
+}
+
+PoolWork vectors(const AvgPoolProblem& p) { return work(p, channels_of_a_vector(p)); }
+PoolWork elements(const AvgPoolProblem& p) { return work(p, 1); }
+
+PoolWork planes(const AvgPoolProblem& p) {
+  if (p.layout == Layout::nchw) {
+    const int warps = plane_warps(p);
+    return {1, p.n * p.c * warps * 32,
+            pool_symbol("global_avg_pool_nchw", p.dtype, ", " + std::to_string(warps)),
+            (warps == 1 ? "one warp" : "one block") + std::string(" for each of ") +
+                std::to_string(p.n * p.c) + " planes"};
+  }
+  const int wide = channels_of_a_vector(p), vector = p.c % wide == 0 ? wide : 1;
+  const int64_t blocks = p.n * ((p.c / vector + 31) / 32);
+  return {vector, blocks * pool_threads,
+          pool_symbol("global_avg_pool_nhwc", p.dtype, ", " + std::to_string(vector)),
+          "one block for 32 neighbouring vectors of " + std::to_string(vector) +
+              " channels of an image"};
+}
+
+constexpr PoolKernel<AvgPoolProblem> kernels[] = {
+    {global_avg_pool, AvgPoolDirection::forward, false, refuse_parts, planes},
+    {"avg_pool_forward_nhwc", AvgPoolDirection::forward, true, refuse_nhwc, vectors},
+    {"avg_pool_forward", AvgPoolDirection::forward, false, refuse_any, elements},
+    {"avg_pool_backward_nhwc", AvgPoolDirection::backward, true, refuse_nhwc, vectors},
+    {"avg_pool_backward", AvgPoolDirection::backward, false, refuse_any, elements},
 };
 
 }  // namespace
 
-AvgPoolPlan plan_avg_pool(const AvgPoolProblem& problem, const DeviceCaps& device,
-                          const std::string& forced) {
-  require_floating_point(problem.dtype);
-  const Candidate candidates[] = {{kernel_name(problem.direction)}};
-  AvgPoolPlan plan;
-  choose(std::span<const Candidate>(candidates), problem, device, forced, &plan.refusals);
-  plan.kernel = kernel_name(problem.direction);
-  plan.symbol = symbol_of(problem.direction, problem.dtype);
-  plan.threads = avg_pool_threads;
-  const int64_t elements = problem.direction == AvgPoolDirection::backward
-                               ? problem.input_elements()
-                               : problem.output_elements();
-  plan.grid[0] = (elements + avg_pool_threads - 1) / avg_pool_threads;
-  plan.why = "one thread for each of " + std::to_string(elements) +
-             " elements of the result; takes every shape";
-  return plan;
+int plane_warps(const AvgPoolProblem& problem) {
+  return problem.layout == Layout::nchw && problem.input.volume() >= 256 ? pool_threads / 32 : 1;
 }
 
-std::vector<AvgPoolKernelInfo> avg_pool_kernel_table() {
-  std::vector<AvgPoolKernelInfo> table;
-  for (const auto direction : {AvgPoolDirection::forward, AvgPoolDirection::backward})
-    for (const DType dtype : {DType::float32, DType::float64, DType::float16, DType::bfloat16})
-      table.push_back({kernel_name(direction), direction, dtype, avg_pool_threads,
-                       symbol_of(direction, dtype)});
-  return table;
+PoolPlan plan_avg_pool(const AvgPoolProblem& problem, const DeviceCaps& device,
+                       const std::string& forced) {
+  return make_pool_plan<AvgPoolProblem>(kernels, problem, device, forced);
+}
+
+std::vector<PoolKernelRow<AvgPoolDirection>> avg_pool_kernel_table() {
+  return make_pool_table<AvgPoolProblem>(kernels);
 }
 
 }  // namespace cnnkern

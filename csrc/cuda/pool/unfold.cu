@@ -10,14 +10,14 @@
 // together. No shared memory: the overlap of windows is left to the caches.
 #include "common/fast_divmod.h"
 #include "cuda/indexing.cuh"
-#include "cuda/pool/unfold_launch.h"
+#include "cuda/pool/pool_launch.h"
 #include "cuda/primitives/ldst.cuh"
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 namespace {
 
 // With the second bound ptxas takes the registers it needs; left to choose an occupancy it spills.
-constexpr int threads = 256, blocks = 4;
+constexpr int threads = pool_threads, blocks = 4;
 
 struct UnfoldGeometry {
   int64_t n;

@@ -12,16 +12,18 @@
 // order; of lanes that name one position the highest stores, so the last value stays, as in a loop.
 // Planes alone are parallel. An index outside its plane writes nothing.
 // In the first two, threads walk the result in memory order, so loads of neighbouring threads fall
-// together. No shared memory: window overlap is left to the caches.
+// together; adaptive ones in channels last make two channels a thread, whose indices are 16 bytes
+// (channel_vectors.cuh). No shared memory: window overlap is left to the caches.
 #include "cuda/indexing.cuh"
-#include "cuda/pool/window_pool_launch.h"
+#include "cuda/pool/channel_vectors.cuh"
+#include "cuda/pool/pool_launch.h"
 #include "cuda/primitives/ldst.cuh"
 #include "cuda/primitives/warp.cuh"
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 namespace {
 
-constexpr int threads = 256;
+constexpr int threads = pool_threads;
 // The second launch bound: left to choose an occupancy, ptxas spills. Doubles take two registers.
 template <class T>
 constexpr int blocks = sizeof(T) == 8 ? 2 : 4;
@@ -86,79 +88,95 @@ struct Axis {
   }
 };
 
-/// A problem as the kernels want it: input x, output y.
-template <class T>
+/// A problem as the kernels want it: input x, output y, of elements that are vectors of channels.
+template <class T, int V>
 struct WindowPoolGeometry {
-  int64_t n;
+  int64_t n, channels;
   int dims;
-  TensorShape x, y;
+  ElementShape<V> x, y;
   Axis<T> d, h, w;
 
   explicit WindowPoolGeometry(const WindowPoolProblem& p)
       : n(p.n),
+        channels(p.c),
         dims(p.spatial_dims),
-        x(p.layout, p.c, p.input),
-        y(p.layout, p.c, p.output),
+        x(p.layout, p.c / V, p.input),
+        y(p.layout, p.c / V, p.output),
         d(p, 0),
         h(p, 1),
         w(p, 2) {}
 
-  __device__ __forceinline__ const T* samples_of(const T* samples, const Position& at) const {
-    return samples ? samples + (at.n * x.channels + at.c) * dims : nullptr;
+  /// A plane's samples; there are none for vectors, whose channels would have different windows.
+  __device__ __forceinline__ const T* samples_of(const T* samples, int64_t image, int64_t c) const {
+    return V == 1 && samples ? samples + (image * channels + c) * dims : nullptr;
   }
 };
 
-template <class T>
+template <class T, int V>
 __global__ void __launch_bounds__(threads, blocks<T>)
-    window_max_pool_forward(WindowPoolGeometry<T> p, const T* __restrict__ input,
-                            const T* __restrict__ samples, T* __restrict__ output,
-                            int64_t* __restrict__ indices) {
+    window_max_pool_forward(WindowPoolGeometry<T, V> p, const Vector<T, V>* __restrict__ input,
+                            const T* __restrict__ samples, Vector<T, V>* __restrict__ output,
+                            Vector<int64_t, V>* __restrict__ indices) {
+  using A = accumulator_t<T>;
   const int64_t count = p.n * p.y.image_stride;
   const int64_t i = grid_thread();
   if (i >= count) return;
-  const Position at = p.y.position(i);
-  const T* const own = p.samples_of(samples, at);
+  const auto at = p.y.position(i);
+  const T* const own = p.samples_of(samples, at.n, at.c);
   const Range ds = p.d.window_at(at.d, p.d.sample_of(own));
   const Range hs = p.h.window_at(at.h, p.h.sample_of(own));
   const Range ws = p.w.window_at(at.w, p.w.sample_of(own));
-  accumulator_t<T> best = -INFINITY;
-  int64_t best_index = -1;
+  A best[V];
+  Vector<int64_t, V> best_index;
+#pragma unroll
+  for (int v = 0; v < V; ++v) best[v] = -INFINITY, best_index[v] = -1;
   for (int d = ds.begin; d < ds.end; ++d)
-    for (int h = hs.begin; h < hs.end; ++h)
-      for (int w = ws.begin; w < ws.end; ++w) {
-        const auto value = load_as_accumulator(input + p.x.offset(at.n, at.c, d, h, w));
-        if (value > best || value != value || best_index < 0) {  // NaN wins
-          best = value;
-          best_index = (d * p.x.extent.h + h) * p.x.extent.w + w;
+    for (int h = hs.begin; h < hs.end; ++h) {
+      int64_t index = (d * p.x.extent.h + h) * p.x.extent.w + ws.begin;
+      const Vector<T, V>* tap = input + p.x.offset(at.n, at.c, d, h, ws.begin);
+      for (int w = ws.begin; w < ws.end; ++w, ++index, tap += p.x.pixel_stride) {
+        const auto values = load_global_readonly<Vector<T, V>>(tap);
+#pragma unroll
+        for (int v = 0; v < V; ++v) {
+          const A value = static_cast<A>(values[v]);
+          if (value > best[v] || value != value || best_index[v] < 0)  // NaN wins
+            best[v] = value, best_index[v] = index;
         }
       }
-  store_global(output + i, T(best));
+    }
+  store_global(output + i, rounded<T, V>(best));
   store_global(indices + i, best_index);
 }
 
-template <class T>
+template <class T, int V>
 __global__ void __launch_bounds__(threads, blocks<T>)
-    window_max_pool_backward(WindowPoolGeometry<T> p, const T* __restrict__ grad_output,
-                             const int64_t* __restrict__ indices, const T* __restrict__ samples,
-                             T* __restrict__ grad_input) {
+    window_max_pool_backward(WindowPoolGeometry<T, V> p,
+                             const Vector<T, V>* __restrict__ grad_output,
+                             const Vector<int64_t, V>* __restrict__ indices,
+                             const T* __restrict__ samples, Vector<T, V>* __restrict__ grad_input) {
+  using A = accumulator_t<T>;
   const int64_t count = p.n * p.x.image_stride;
   const int64_t i = grid_thread();
   if (i >= count) return;
-  const Position at = p.x.position(i);
+  const auto at = p.x.position(i);
   const int64_t own_index = (at.d * p.x.extent.h + at.h) * p.x.extent.w + at.w;
-  const T* const own = p.samples_of(samples, at);
+  const T* const own = p.samples_of(samples, at.n, at.c);
   const Range zs = p.d.windows_over(at.d, p.d.sample_of(own));
   const Range ps = p.h.windows_over(at.h, p.h.sample_of(own));
   const Range qs = p.w.windows_over(at.w, p.w.sample_of(own));
-  accumulator_t<T> sum = 0;
+  A sum[V] = {};
   for (int z = zs.begin; z < zs.end; ++z)
-    for (int h = ps.begin; h < ps.end; ++h)
-      for (int q = qs.begin; q < qs.end; ++q) {
-        const int64_t offset = p.y.offset(at.n, at.c, z, h, q);
-        if (load_global_readonly<int64_t>(indices + offset) == own_index)
-          sum += load_as_accumulator(grad_output + offset);
+    for (int h = ps.begin; h < ps.end; ++h) {
+      auto window = p.y.offset(at.n, at.c, z, h, qs.begin);
+      for (int q = qs.begin; q < qs.end; ++q, window += p.y.pixel_stride) {
+        const auto index = load_global_readonly<Vector<int64_t, V>>(indices + window);
+        const auto gradient = load_global_readonly<Vector<T, V>>(grad_output + window);
+#pragma unroll
+        for (int v = 0; v < V; ++v)
+          if (index[v] == own_index) sum[v] += static_cast<A>(gradient[v]);
       }
-  store_global(grad_input + i, T(sum));
+    }
+  store_global(grad_input + i, rounded<T, V>(sum));
 }
 
 /// The planes of an unpooling: `from` values each, `to` positions.
@@ -198,31 +216,45 @@ __global__ void __launch_bounds__(threads)
   }
 }
 
+template <class T, int V>
+void launch_windows(const WindowPoolProblem& p, const WindowPoolTensors& tensors,
+                    cudaStream_t stream) {
+  const dim3 grid(static_cast<unsigned>(pool_blocks(p.result_elements() / V))), block(threads);
+  const WindowPoolGeometry<T, V> geometry(p);
+  auto* input = static_cast<Vector<T, V>*>(tensors.input);
+  auto* output = static_cast<Vector<T, V>*>(tensors.output);
+  auto* indices = reinterpret_cast<Vector<int64_t, V>*>(tensors.indices);
+  const auto* samples = static_cast<const T*>(tensors.samples);
+  if (p.direction == WindowPoolDirection::forward)
+    CNNKERN_LAUNCH((window_max_pool_forward<T, V>), grid, block, 0, stream, geometry, input,
+                   samples, output, indices);
+  else
+    CNNKERN_LAUNCH((window_max_pool_backward<T, V>), grid, block, 0, stream, geometry, output,
+                   indices, samples, input);
+}
+
+template <class T>
+void launch_unpool(const PoolPlan& plan, const WindowPoolProblem& p,
+                   const WindowPoolTensors& tensors, cudaStream_t stream) {
+  CNNKERN_LAUNCH((max_unpool<T>), dim3(static_cast<unsigned>(plan.grid[0])), dim3(threads), 0,
+                 stream, UnpoolGeometry(p), static_cast<const T*>(tensors.output), tensors.indices,
+                 static_cast<T*>(tensors.input));
+}
+
 }  // namespace
 
-void launch_window_pool(const WindowPoolPlan& plan, const WindowPoolProblem& problem,
+void launch_window_pool(const PoolPlan& plan, const WindowPoolProblem& problem,
                         const WindowPoolTensors& tensors, cudaStream_t stream) {
   if (plan.grid[0] == 0) return;  // an empty result
-  const dim3 grid(static_cast<unsigned>(plan.grid[0])), block(threads);
+  const auto bytes = static_cast<size_t>(plan.vector * size_of(problem.dtype));
+  const bool vectors = plan.vector > 1 && aligned(tensors.input, bytes) &&
+                       aligned(tensors.output, bytes) && aligned(tensors.indices, 16);
   dispatch(problem.dtype, [&](auto zero) {
     using T = decltype(zero);
-    auto* input = static_cast<T*>(tensors.input);
-    auto* output = static_cast<T*>(tensors.output);
-    const auto* samples = static_cast<const T*>(tensors.samples);
-    switch (problem.direction) {
-      case WindowPoolDirection::forward:
-        CNNKERN_LAUNCH((window_max_pool_forward<T>), grid, block, 0, stream,
-                       WindowPoolGeometry<T>(problem), input, samples, output, tensors.indices);
-        break;
-      case WindowPoolDirection::backward:
-        CNNKERN_LAUNCH((window_max_pool_backward<T>), grid, block, 0, stream,
-                       WindowPoolGeometry<T>(problem), output, tensors.indices, samples, input);
-        break;
-      case WindowPoolDirection::unpool:
-        CNNKERN_LAUNCH((max_unpool<T>), grid, block, 0, stream, UnpoolGeometry(problem), output,
-                       tensors.indices, input);
-        break;
-    }
+    if (problem.direction == WindowPoolDirection::unpool)
+      launch_unpool<T>(plan, problem, tensors, stream);
+    else if (vectors) launch_windows<T, 2>(problem, tensors, stream);
+    else launch_windows<T, 1>(problem, tensors, stream);
   });
 }
 
