@@ -2,11 +2,26 @@
 
 ``auto`` takes the CPU kernels for CPU tensors and the CUDA kernels for CUDA tensors. ``emulator``
 runs the CUDA kernels on CPU tensors, in the SIMT emulator.
+
+``cnnkern.backends.winograd`` (True unless set) says whether float32 3x3 convolutions on the CPU may
+take Winograd's algorithm: two to four times faster, with an error up to 1e-5 of the result's norm,
+and a NaN or an infinity in the input spreads over up to 4x4 outputs beside the ones that see it.
+The setting is the process's, holds for every later call, and ``cnnkern.explain`` shows it.
+
+>>> import cnnkern
+>>> cnnkern.backends.winograd = False
+>>> cnnkern.explain("n1c64h56w56k64r3s3p1").kernel
+'implicit_gemm'
+>>> cnnkern.backends.winograd = True
+>>> cnnkern.explain("n1c64h56w56k64r3s3p1").kernel
+'winograd'
 """
 
 from __future__ import annotations
 
 import importlib
+import sys
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +33,23 @@ from cnnkern._library import CUDA_MISSING as CUDA_MISSING
 
 BACKENDS = ("auto", "cpu", "cuda", "emulator")
 _active = "auto"
+
+winograd: bool
+
+
+class _Module(types.ModuleType):
+    """A module whose flag lives where the plans read it."""
+
+    @property
+    def winograd(self) -> bool:
+        return _ops._C.winograd()
+
+    @winograd.setter
+    def winograd(self, allowed: bool) -> None:
+        _ops._C.set_winograd(allowed)
+
+
+sys.modules[__name__].__class__ = _Module
 
 
 @contextmanager

@@ -8,6 +8,7 @@
 #include "common/problem_string.h"
 #include "common/trace.h"
 #include "cpu/conv/conv_cpu.h"
+#include "cpu/conv/winograd_cpu.h"
 #include "cpu/pool/avg_pool_cpu.h"
 #include "cpu/pool/pool_cpu.h"
 #include "cpu/pool/window_pool_cpu.h"
@@ -267,6 +268,8 @@ PYBIND11_MODULE(_C, m) {
         py::arg("cubins"), py::arg("ptx"), py::arg("grid"), py::arg("block"),
         py::arg("dynamic_shared_bytes"), py::arg("opted_in"));
   m.def("force_kernel", &force_kernel, py::arg("operation"), py::arg("name"));
+  m.def("winograd", [] { return cpu::winograd_allowed().load(); });
+  m.def("set_winograd", [](bool allowed) { cpu::winograd_allowed() = allowed; });
   m.def("launches", &trace::launches);
 #ifdef CNNKERN_WITH_CUDA
   m.attr("cuda_built") = true;

@@ -230,3 +230,11 @@ def geometry(case: Case) -> str:
     """The problem without dtype and layout: what the exact reference depends on."""
     options = ("f32", "f64", "f16", "bf16", "nchw", "nhwc")
     return " ".join(word for word in case.text.split() if word not in options)
+
+
+def assert_winograd_bound(found: torch.Tensor, wanted: np.ndarray, label: str) -> None:
+    """Winograd's own bound: the norm of the error against float64 is at most 1e-5 of the result's."""
+    truth = torch.as_tensor(wanted, dtype=torch.float64)
+    assert found.shape == truth.shape, label
+    error = float((found.double() - truth).norm() / truth.norm())
+    assert error <= 1e-5, f"{label}: error {error:.2e} of the result"

@@ -1,4 +1,7 @@
-"""Real: normal random values; error against float64 at most twice PyTorch's, plus a few ulps."""
+"""Real: normal random values; error against float64 at most twice PyTorch's, plus a few ulps.
+
+Winograd has a bound of its own (``cases.assert_winograd_bound``).
+"""
 
 import cases
 import pytest
@@ -74,4 +77,6 @@ def test_error_against_float64(case):
         found = problems.run(problem, case.operators(), *tensors)
     found = found[0] if problem.preactivation else found
     truth = cases.expected(problem, rounded)
+    if case.kernel == "winograd":
+        return cases.assert_winograd_bound(found, truth, str(case))
     testing.assert_close_to_float64(found, torchs(problem, tensors), truth, label=str(case))

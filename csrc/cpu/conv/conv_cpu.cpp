@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cpu/conv/gather_conv.h"
+#include "cpu/conv/winograd_cpu.h"
 #include "cpu/reference.h"
 
 namespace cnnkern::cpu {
@@ -173,6 +174,8 @@ const std::vector<ConvCpuKernel>& conv_cpu_kernel_table() {
   static const std::vector<ConvCpuKernel> table = {
       {"depthwise", "every channel filtered by itself, a vector of outputs at a time",
        refuse_depthwise, run_depthwise},
+      {"winograd", "4 x 4 outputs from 36 products a channel instead of 144", refuse_winograd,
+       run_winograd},
       {"direct", "few filters slide over a padded copy of an image", refuse_direct, run_direct},
       {"implicit_gemm", "packed panels of patches times packed weights", refuse_gather,
        run_implicit_gemm},

@@ -1,0 +1,23 @@
+// Winograd convolution on the CPU: whether it takes a problem, and the call.
+#pragma once
+
+#include <atomic>
+#include <string>
+
+#include "common/conv_problem.h"
+#include "common/parallel.h"
+#include "cpu/isa.h"
+
+namespace cnnkern::cpu {
+
+/// Whether plans may take Winograd's algorithm; a setting of the process, read by every plan.
+inline std::atomic<bool>& winograd_allowed() {
+  static std::atomic<bool> allowed = true;
+  return allowed;
+}
+
+std::string refuse_winograd(const ConvProblem& problem, const Isa& isa);
+void run_winograd(const ConvProblem& problem, const ConvTensors& tensors, Isa isa,
+                  const ParallelFor& parallel);
+
+}  // namespace cnnkern::cpu
