@@ -82,14 +82,6 @@ inline Vec<A> load(const T* from) {
   return result;
 }
 
-/// The first `count` lanes, zero in the others, which are not read.
-template <class A, class T>
-inline Vec<A> load_partial(const T* from, int64_t count) {
-  Vec<A> result = {};
-  for (int i = 0; i < count; ++i) result[i] = static_cast<A>(from[i]);
-  return result;
-}
-
 /// The lanes of the mask, zero in the others, which are not read.
 template <class A>
 inline Vec<A> load_masked(const A* from, Mask<A> mask) {
@@ -107,6 +99,25 @@ inline Vec<A> load_masked(const A* from, Mask<A> mask) {
   Vec<A> result = {};
   for (int i = 0; i < lanes<A>; ++i)
     if (mask[i]) result[i] = from[i];
+  return result;
+}
+
+/// −1 in the first `count` lanes.
+template <class A>
+inline Mask<A> first_lanes(int64_t count) {
+  using Index = std::conditional_t<sizeof(A) == 4, int32_t, int64_t>;
+  Mask<A> lane;
+  for (int i = 0; i < lanes<A>; ++i) lane[i] = static_cast<Index>(i);
+  return lane < static_cast<Index>(count) - Mask<A>{};
+}
+
+/// The first `count` lanes, zero in the others, which are not read.
+template <class A, class T>
+inline Vec<A> load_partial(const T* from, int64_t count) {
+  if constexpr (std::is_same_v<T, A> && vector_bytes > 16)
+    return load_masked<A>(from, first_lanes<A>(count));
+  Vec<A> result = {};
+  for (int i = 0; i < count; ++i) result[i] = static_cast<A>(from[i]);
   return result;
 }
 
@@ -130,8 +141,28 @@ inline void store(T* to, Vec<A> value) {
   for (int i = 0; i < lanes<A>; ++i) to[i] = static_cast<T>(value[i]);
 }
 
+/// The lanes of the mask; the others' elements are left alone.
+template <class A>
+inline void store_masked(A* to, Vec<A> value, Mask<A> mask) {
+#if defined(__AVX512F__)
+  if constexpr (vector_bytes == 64 && sizeof(A) == 4)
+    return _mm512_mask_storeu_ps(to, _mm512_movepi32_mask(reinterpret_cast<__m512i>(mask)), value);
+  if constexpr (vector_bytes == 64 && sizeof(A) == 8)
+    return _mm512_mask_storeu_pd(to, _mm512_movepi64_mask(reinterpret_cast<__m512i>(mask)), value);
+#elif defined(__AVX2__)
+  if constexpr (vector_bytes == 32 && sizeof(A) == 4)
+    return _mm256_maskstore_ps(to, reinterpret_cast<__m256i>(mask), value);
+  if constexpr (vector_bytes == 32 && sizeof(A) == 8)
+    return _mm256_maskstore_pd(to, reinterpret_cast<__m256i>(mask), value);
+#endif
+  for (int i = 0; i < lanes<A>; ++i)
+    if (mask[i]) to[i] = value[i];
+}
+
 template <class A, class T>
 inline void store_partial(T* to, Vec<A> value, int64_t count) {
+  if constexpr (std::is_same_v<T, A> && vector_bytes > 16)
+    return store_masked<A>(to, value, first_lanes<A>(count));
   for (int i = 0; i < count; ++i) to[i] = static_cast<T>(value[i]);
 }
 
