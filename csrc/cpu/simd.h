@@ -63,6 +63,15 @@ inline Vec<A> fma(Vec<A> a, Vec<A> b, Vec<A> c) {
   return a * b + c;
 }
 
+/// The same value, in a register: else the compiler may read it from memory at each use.
+template <class V>
+inline V in_register(V value) {
+#if defined(__x86_64__)
+  __asm__("" : "+v"(value));
+#endif
+  return value;
+}
+
 /// A whole vector from unaligned memory of the storage type T.
 template <class A, class T>
 inline Vec<A> load(const T* from) {

@@ -9,6 +9,8 @@
 // pointwise convolutions on mobile devices" (2020).
 #pragma once
 
+#include <vector>
+
 #include "cpu/conv/gemm.h"
 #include "cpu/conv/patches.h"
 
@@ -64,6 +66,21 @@ inline void for_each_run(int64_t begin, int64_t end, int64_t hop, Body&& body) {
       body(tap, std::min(longest_run, ceil_div(end - tap, hop)));
 }
 
+/// Runs by their length: a loop for each, so that its sums stay in registers.
+struct Runs {
+  std::vector<Run> of_length[longest_run];  // at length − 1
+
+  void add(const Run& run) { of_length[run.taps - 1].push_back(run); }
+  void clear() {
+    for (std::vector<Run>& runs : of_length) runs.clear();
+  }
+  template <class Body>
+  void for_each(Body&& body) const {
+    for (const std::vector<Run>& runs : of_length)
+      for (const Run& run : runs) body(run);
+  }
+};
+
 /// body(constant) with the number of a run's taps.
 template <class Body>
 inline void with_taps(int64_t taps, Body&& body) {
@@ -82,11 +99,22 @@ inline void slide(const Reader& read, const T* from, int64_t pitch, const A* wei
   for (int i = 0; i < taps; ++i) weight[i] = load<A>(weights + i * weight_pitch);
 #pragma GCC unroll 8
   for (int at = 0; at < outputs + taps - 1; ++at) {
-    const Vec<A> value = read(from + at * pitch);
+    const Vec<A> value = in_register(read(from + at * pitch));
 #pragma GCC unroll 4
     for (int i = 0; i < taps; ++i)
       if (at - i >= 0 && at - i < outputs) sums[at - i] = fma<A>(value, weight[i], sums[at - i]);
   }
+}
+
+/// The same of all runs, longest first.
+template <int outputs, int taps = longest_run, class A, class T, class Reader>
+inline void slide_all(const Reader& read, const Runs& runs, const T* from, int64_t pitch,
+                      const A* weights, int64_t weight_pitch, Vec<A> (&sums)[outputs]) {
+  for (const Run& run : runs.of_length[taps - 1])
+    slide<outputs, taps, A>(read, from + run.source, pitch, weights + run.weight, weight_pitch,
+                            sums);
+  if constexpr (taps > 1)
+    slide_all<outputs, taps - 1, A>(read, runs, from, pitch, weights, weight_pitch, sums);
 }
 
 /// sums[i] += Σ over j of gradient[j · gradient_pitch] · from[(i + j) · pitch].
@@ -98,7 +126,7 @@ inline void slide_reduce(const Reader& read, const T* gradient, int64_t gradient
   for (int j = 0; j < outputs; ++j) factor[j] = read(gradient + j * gradient_pitch);
 #pragma GCC unroll 8
   for (int at = 0; at < outputs + taps - 1; ++at) {
-    const Vec<A> value = read(from + at * pitch);
+    const Vec<A> value = in_register(read(from + at * pitch));
 #pragma GCC unroll 4
     for (int i = 0; i < taps; ++i)
       if (at - i >= 0 && at - i < outputs) sums[i] = fma<A>(value, factor[at - i], sums[i]);

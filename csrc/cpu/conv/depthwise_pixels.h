@@ -62,6 +62,7 @@ class DepthwisePixels {
  public:
   explicit DepthwisePixels(const GatherClasses& all) : all_(all), channels_(all.parts[0].groups) {
     for (const GatherConv& conv : all.parts) {
+      rows_.emplace_back(conv.gather);
       weights_.push_back(
           std::make_unique<Buffer<A>>(channels_.count * conv.gather.tap_count * lanes<A>));
       pack(conv, weights_.back()->get());
@@ -72,7 +73,7 @@ class DepthwisePixels {
     const Extent3& extent = all_.extent;
     const int64_t images = all_.parts[0].gather.images;
     parallel(images * extent.d * extent.h, [&](int64_t begin, int64_t end) {
-      std::vector<Run> runs;
+      Runs runs;
       for (int64_t row = begin; row < end; ++row) {
         const int64_t h = row % extent.h, d = row / extent.h % extent.d;
         const int64_t n = row / extent.h / extent.d;
@@ -99,15 +100,15 @@ class DepthwisePixels {
   }
 
   template <class Reader>
-  void run_row(int64_t part, int64_t n, int64_t d, int64_t h, std::vector<Run>& runs,
+  void run_row(int64_t part, int64_t n, int64_t d, int64_t h, Runs& runs,
                const Reader& read) const {
     const GatherConv& conv = all_.parts[part];
     const Gather& g = conv.gather;
-    const PixelRuns row(g);
+    const PixelRuns& row = rows_[part];
     const auto collect = [&](int64_t begin, int64_t end) {
       runs.clear();
       row.for_each(d, h, begin, end, [&](int64_t tap, int64_t taps) {
-        runs.push_back({g.taps[tap].source, tap * lanes<A>, taps});
+        runs.add({g.taps[tap].source, tap * lanes<A>, taps});
       });
     };
     const int64_t source = g.strides.at(n, 0, d * g.step.d, h * g.step.h, 0);
@@ -137,10 +138,10 @@ class DepthwisePixels {
 
   // Pixels from w on, all channels.
   template <int pixels, class Reader>
-  void compute(int64_t part, int64_t source, int64_t to, int64_t w, const std::vector<Run>& runs,
+  void compute(int64_t part, int64_t source, int64_t to, int64_t w, const Runs& runs,
                const Reader& read) const {
     const GatherConv& conv = all_.parts[part];
-    const PixelRuns row(conv.gather);
+    const PixelRuns& row = rows_[part];
     const Epilogue<A, T> epilogue(conv);
     const T* const from = static_cast<const T*>(conv.gather.source) + source + w * row.pitch;
     const T* const bias = static_cast<const T*>(conv.bias);
@@ -150,11 +151,7 @@ class DepthwisePixels {
       Vec<A> sums[pixels];
       const Vec<A> start = bias ? read(bias + c) : Vec<A>{};
       for (Vec<A>& sum : sums) sum = start;
-      for (const Run& run : runs)
-        with_taps(run.taps, [&]<int taps>(std::integral_constant<int, taps>) {
-          slide<pixels, taps, A>(read, from + run.source + c, row.pitch, weights + run.weight,
-                                 row.hop * lanes<A>, sums);
-        });
+      slide_all<pixels>(read, runs, from + c, row.pitch, weights, row.hop * lanes<A>, sums);
       for (int i = 0; i < pixels; ++i)
         epilogue.store(to + (w + i) * conv.dest_strides.space.w + c, sums[i], channels_.size);
       weights += conv.gather.tap_count * lanes<A>;
@@ -163,7 +160,8 @@ class DepthwisePixels {
 
   const GatherClasses& all_;
   ChannelVectors<A> channels_;
-  std::vector<std::unique_ptr<Buffer<A>>> weights_;  // of each part
+  std::vector<PixelRuns> rows_;                      // of each part
+  std::vector<std::unique_ptr<Buffer<A>>> weights_;  // likewise
 };
 
 template <class T>

@@ -95,13 +95,13 @@ class PlaneBlock {
     const int64_t begin = std::max<int64_t>(left, 0);
     const int64_t end = std::min(left + pitch_ * g_.step.w, g_.extent.w);
     const int64_t height = phase_ / pitch_;
-    for (int64_t phase = 0; phase < g_.step.h; ++phase, to += g_.step.w * phase_)
-      for (int64_t row = 0; row < height; ++row) {
-        const int64_t at = first + phase + row * g_.step.h;
-        if (at >= 0 && at < g_.extent.h && begin < end)
-          split(plane + at * g_.strides.space.h + begin, begin - left, end - begin,
-                to + row * pitch_);
-      }
+    if (begin >= end) return;
+    for (int64_t phase = 0; phase < g_.step.h; ++phase, to += g_.step.w * phase_) {
+      const Span inside(first + phase, g_.step.h, g_.extent.h, height);
+      for (int64_t row = inside.begin; row < inside.end; ++row)
+        split(plane + (first + phase + row * g_.step.h) * g_.strides.space.h + begin, begin - left,
+              end - begin, to + row * pitch_);
+    }
   }
 
   // Element i of a row goes to phase i mod step.w, place i / step.w; these are `count` from `i` on.
@@ -150,9 +150,9 @@ class PlaneBlock {
 
 /// The runs of a gather along h in the copy; weights are expanded to a vector a tap.
 template <class T>
-std::vector<Run> plane_runs(const Gather& g, const PlaneBlock<T>& block, int64_t* weight_pitch) {
+Runs plane_runs(const Gather& g, const PlaneBlock<T>& block, int64_t* weight_pitch) {
   constexpr int64_t size = lanes<accumulator_t<T>>;
-  std::vector<Run> runs;
+  Runs runs;
   if (g.tap_count == 0) return runs;
   const int64_t rows = g.taps_along.h, cols = g.taps_along.w;
   const int64_t hop = run_hop(g.step.h, g.taps[0].h, rows > 1 ? g.taps[cols].h : 0, rows);
@@ -160,7 +160,7 @@ std::vector<Run> plane_runs(const Gather& g, const PlaneBlock<T>& block, int64_t
     for (int64_t s = 0; s < cols; ++s)
       for_each_run(0, rows, hop, [&](int64_t r, int64_t taps) {
         const int64_t tap = (layer * rows + r) * cols + s;
-        runs.push_back({block.offset(g, tap), tap * size, taps});
+        runs.add({block.offset(g, tap), tap * size, taps});
       });
   *weight_pitch = hop * cols * size;
   return runs;
@@ -211,6 +211,7 @@ class PlaneRows {
       const int64_t dest = group * first.filters + filter;
       const A bias = first.bias ? static_cast<A>(static_cast<const T*>(first.bias)[dest]) : A(0);
       for_each_block(block_, g.grid, [&](int64_t d, int64_t y, int64_t x, int64_t rows, int64_t) {
+        const int64_t to = first.dest_strides.at(n, dest, d, y, 0) + x * classes();
         for (int64_t c = 0; c < g.channels; ++c) {
           if (filter == 0 || g.channels > 1 || !block_.whole_plane())
             block_.fill(source + (group * g.channels + c) * g.strides.c, d, y, x,
@@ -218,7 +219,7 @@ class PlaneRows {
           for (size_t part = 0; part < parts_.size(); ++part)
             add(part, group, filter, c, rows, bias, scratch);
         }
-        for (int64_t row = 0; row < rows; ++row) finish(n, dest, d, y + row, x, row, scratch);
+        finish(to, x, rows, scratch);
       });
     }
   }
@@ -251,33 +252,28 @@ class PlaneRows {
         Vec<A> sums[count];
         for (int i = 0; i < count; ++i)
           sums[i] = c > 0 ? load<A>(to + i * sums_pitch_ + x) : broadcast(bias);
-        for (const Run& run : runs_[part])
-          with_taps(run.taps, [&]<int taps>(std::integral_constant<int, taps>) {
-            slide<count, taps, A>(read, source + run.source + x, pitch, weights + run.weight,
-                                  weight_pitch_[part], sums);
-          });
+        slide_all<count>(read, runs_[part], source + x, pitch, weights, weight_pitch_[part], sums);
         for (int i = 0; i < count; ++i) store<A>(to + i * sums_pitch_ + x, sums[i]);
       }
     });
   }
 
-  // A row of sums, row y of the classes' grid, to the destination.
-  void finish(int64_t n, int64_t dest, int64_t d, int64_t y, int64_t x, int64_t row,
-              const Scratch& scratch) const {
-    const GatherConv& first = parts_[0];
-    const Epilogue<A, T> epilogue(first);
-    const A* from = &scratch.sums[row * sums_pitch_];
+  // The sums of a block to the destination.
+  void finish(int64_t to, int64_t x, int64_t rows, const Scratch& scratch) const {
+    const Epilogue<A, T> epilogue(parts_[0]);
     int64_t count = 0;
     for (const GatherConv& part : parts_)
       count += std::clamp<int64_t>(part.gather.grid.w - x, 0, block_.cols);
-    if (classes() > 1) {
-      interleave(from, scratch.row.get());
-      from = scratch.row.get();
+    for (int64_t row = 0; row < rows; ++row, to += parts_[0].dest_strides.space.h) {
+      const A* from = &scratch.sums[row * sums_pitch_];
+      if (classes() > 1) {
+        interleave(from, scratch.row.get());
+        from = scratch.row.get();
+      }
+      int64_t i = 0;
+      for (; i + lanes<A> <= count; i += lanes<A>) epilogue.store(to + i, load<A>(from + i));
+      if (i < count) epilogue.store(to + i, load<A>(from + i), count - i);
     }
-    const int64_t to = first.dest_strides.at(n, dest, d, y, 0) + x * classes();
-    int64_t i = 0;
-    for (; i + lanes<A> <= count; i += lanes<A>) epilogue.store(to + i, load<A>(from + i));
-    if (i < count) epilogue.store(to + i, load<A>(from + i), count - i);
   }
 
   void interleave(const A* from, A* to) const {
@@ -297,7 +293,7 @@ class PlaneRows {
 
   std::span<const GatherConv> parts_;
   PlaneBlock<T> block_;
-  std::vector<std::vector<Run>> runs_;
+  std::vector<Runs> runs_;
   std::vector<int64_t> weight_pitch_;
   int64_t sums_pitch_, taps_ = 0;
 };
@@ -325,7 +321,7 @@ void depthwise_weights_planes(const ReduceConv& conv, const ParallelFor& paralle
   const Gather &x = conv.patches, &y = conv.gradient;
   const PlaneBlock<T> block(std::span(&x, 1));
   int64_t hop = 0;
-  const std::vector<Run> runs = plane_runs(x, block, &hop);
+  const Runs runs = plane_runs(x, block, &hop);
   const int64_t filters = y.channels, size = x.tap_count * lanes<A>, width = x.grid.w;
   const T* const inputs = static_cast<const T*>(x.source);
   parallel(conv.groups, [&](int64_t begin, int64_t end) {
@@ -335,7 +331,7 @@ void depthwise_weights_planes(const ReduceConv& conv, const ParallelFor& paralle
       std::fill_n(sums.get(), filters * size, A(0));
       // The sums of a filter over a block.
       const auto add = [&](const T* gradient, int64_t rows, int64_t cols, A* to) {
-        for (const Run& run : runs)
+        runs.for_each([&](const Run& run) {
           with_taps(run.taps, [&]<int taps>(std::integral_constant<int, taps>) {
             Vec<A> own[taps];
             for (int i = 0; i < taps; ++i) own[i] = load<A>(to + run.weight + i * hop);
@@ -349,6 +345,7 @@ void depthwise_weights_planes(const ReduceConv& conv, const ParallelFor& paralle
             });
             for (int i = 0; i < taps; ++i) store<A>(to + run.weight + i * hop, own[i]);
           });
+        });
       };
       for (int64_t n = 0; n < x.images; ++n)
         for_each_block(
