@@ -244,7 +244,6 @@ class AvgPool {
       store_lanes(to + i, load<A>(from + i), std::min<int64_t>(lanes<A>, size - i));
   }
 
-  // Halves are added until one lane is left: lanes one by one would wait for each other.
   template <class U>
   static A sum_of(const U* from, int64_t size) {
     Vec<A> sums[4] = {};
@@ -253,11 +252,7 @@ class AvgPool {
       for (int v = 0; v < 4; ++v) sums[v] += load<A>(from + i + v * lanes<A>);
     for (; i < size; i += lanes<A>)
       sums[0] += load_partial<A>(from + i, std::min<int64_t>(lanes<A>, size - i));
-    A lane[lanes<A>];
-    store<A>(lane, (sums[0] + sums[1]) + (sums[2] + sums[3]));
-    for (int half = lanes<A> / 2; half > 0; half /= 2)
-      for (int j = 0; j < half; ++j) lane[j] += lane[j + half];
-    return lane[0];
+    return sum_of_lanes<A>((sums[0] + sums[1]) + (sums[2] + sums[3]));
   }
 
   // The windows of a row of outputs, whose rows are summed already.

@@ -65,12 +65,7 @@ class MaxPoolForward {
     Vec<A> value;
     Mask<A> index;
 
-    void take(Vec<A> v, Mask<A> at) {
-      const Mask<A> better = (v > value) | (v != v);
-      value = better ? v : value;
-      index = better ? at : index;
-    }
-    void take(Vec<A> v) { value = (v > value) | (v != v) ? v : value; }
+    void take(Vec<A> v, Mask<A> at) { take_greater<A>(v, at, value, index); }
   };
 
  public:
@@ -166,40 +161,31 @@ class MaxPoolForward {
     if (c < p.c) pool_window<1>(row, x, c, Lanes<A, false>{p.c - c});
   }
 
-  // Without indices where nobody asks for them.
+  // Channels from c on. The search begins with −∞ at the first tap.
   template <int vectors, class Part>
   void pool_window(const Row& row, int64_t x, int64_t c, const Part& part) const {
-    if (indices_) pool_window<vectors, true>(row, x, c, part);
-    else pool_window<vectors, false>(row, x, c, part);
-  }
-
-  // Channels from c on. The first tap is taken unseen.
-  template <int vectors, bool indexed, class Part>
-  void pool_window(const Row& row, int64_t x, int64_t c, const Part& part) const {
     const PoolWindow& w = windows_[2][x];
+    const int64_t left = w.start + w.first * p.dilation.w;
     Best best[vectors];
     for (Best& each : best) each = start();
-    bool first = true;
+    if (row.t0 < row.t1 && row.r0 < row.r1 && w.first < w.end) {
+      const int64_t d = row.d + row.t0 * p.dilation.d, h = row.h + row.r0 * p.dilation.h;
+      const auto first = static_cast<Index>((d * p.input.h + h) * p.input.w + left);
+      for (Best& each : best) each.index = first - Mask<A>{};
+    }
     for_each_tap_row(row, [&](const T* from, int64_t flat) {
-      const T* taps = from + (w.start + w.first * p.dilation.w) * in_.space.w + c * in_.c;
-      int64_t at = flat + w.start + w.first * p.dilation.w;
+      const T* taps = from + left * in_.space.w + c * in_.c;
+      Mask<A> index = static_cast<Index>(flat + left) - Mask<A>{};
       for (int64_t s = w.first; s < w.end; ++s) {
-        const Mask<A> index = static_cast<Index>(at) - Mask<A>{};
-        for (int v = 0; v < vectors; ++v) {
-          const Vec<A> value = part.load(taps + v * lanes<A>);
-          if (first) best[v] = {value, index};
-          else if constexpr (indexed) best[v].take(value, index);
-          else best[v].take(value);
-        }
-        first = false;
+        for (int v = 0; v < vectors; ++v) best[v].take(part.load(taps + v * lanes<A>), index);
         taps += p.dilation.w * in_.space.w;
-        at += p.dilation.w;
+        index += static_cast<Index>(p.dilation.w);
       }
     });
     for (int v = 0; v < vectors; ++v) {
       const int64_t to = row.output + x * out_.space.w + c * out_.c + v * lanes<A>;
       part.store(output_ + to, best[v].value);
-      if constexpr (indexed) part.store_indices(indices_ + to, best[v].index);
+      if (indices_) part.store_indices(indices_ + to, best[v].index);
     }
   }
 

@@ -3,7 +3,7 @@
 
 #include <utility>
 
-#include "cpu/simd.h"
+#include "cpu/simd_reduce.h"
 
 namespace cnnkern::cpu::CNNKERN_CPU_ISA {
 
