@@ -63,6 +63,15 @@ inline Vec<A> fma(Vec<A> a, Vec<A> b, Vec<A> c) {
   return a * b + c;
 }
 
+/// The same value, in a register: else the compiler may read it from memory at each use.
+template <class V>
+inline V in_register(V value) {
+#if defined(__x86_64__)
+  __asm__("" : "+v"(value));
+#endif
+  return value;
+}
+
 /// A whole vector from unaligned memory of the storage type T.
 template <class A, class T>
 inline Vec<A> load(const T* from) {
@@ -79,18 +88,6 @@ inline Vec<A> load(const T* from) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 #endif
   for (int i = 0; i < lanes<A>; ++i) result[i] = static_cast<A>(from[i]);
-  return result;
-}
-
-/// The first `count` lanes, zero in the others, which are not read.
-template <class A, class T>
-inline Vec<A> load_partial(const T* from, int64_t count) {
-#if defined(__AVX512F__)
-  if constexpr (std::is_same_v<T, float> && std::is_same_v<A, float> && vector_bytes == 64)
-    return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), from);
-#endif
-  Vec<A> result = {};
-  for (int i = 0; i < count; ++i) result[i] = static_cast<A>(from[i]);
   return result;
 }
 
@@ -114,6 +111,25 @@ inline Vec<A> load_masked(const A* from, Mask<A> mask) {
   return result;
 }
 
+/// −1 in the first `count` lanes.
+template <class A>
+inline Mask<A> first_lanes(int64_t count) {
+  using Index = std::conditional_t<sizeof(A) == 4, int32_t, int64_t>;
+  Mask<A> lane;
+  for (int i = 0; i < lanes<A>; ++i) lane[i] = static_cast<Index>(i);
+  return lane < static_cast<Index>(count) - Mask<A>{};
+}
+
+/// The first `count` lanes, zero in the others, which are not read.
+template <class A, class T>
+inline Vec<A> load_partial(const T* from, int64_t count) {
+  if constexpr (std::is_same_v<T, A> && vector_bytes > 16)
+    return load_masked<A>(from, first_lanes<A>(count));
+  Vec<A> result = {};
+  for (int i = 0; i < count; ++i) result[i] = static_cast<A>(from[i]);
+  return result;
+}
+
 template <class A, class T>
 inline void store(T* to, Vec<A> value) {
   if constexpr (sizeof(T) == sizeof(A)) {
@@ -134,14 +150,28 @@ inline void store(T* to, Vec<A> value) {
   for (int i = 0; i < lanes<A>; ++i) to[i] = static_cast<T>(value[i]);
 }
 
+/// The lanes of the mask; the others' elements are left alone.
+template <class A>
+inline void store_masked(A* to, Vec<A> value, Mask<A> mask) {
+#if defined(__AVX512F__)
+  if constexpr (vector_bytes == 64 && sizeof(A) == 4)
+    return _mm512_mask_storeu_ps(to, _mm512_movepi32_mask(reinterpret_cast<__m512i>(mask)), value);
+  if constexpr (vector_bytes == 64 && sizeof(A) == 8)
+    return _mm512_mask_storeu_pd(to, _mm512_movepi64_mask(reinterpret_cast<__m512i>(mask)), value);
+#elif defined(__AVX2__)
+  if constexpr (vector_bytes == 32 && sizeof(A) == 4)
+    return _mm256_maskstore_ps(to, reinterpret_cast<__m256i>(mask), value);
+  if constexpr (vector_bytes == 32 && sizeof(A) == 8)
+    return _mm256_maskstore_pd(to, reinterpret_cast<__m256i>(mask), value);
+#endif
+  for (int i = 0; i < lanes<A>; ++i)
+    if (mask[i]) to[i] = value[i];
+}
+
 template <class A, class T>
 inline void store_partial(T* to, Vec<A> value, int64_t count) {
-#if defined(__AVX512F__)
-  if constexpr (std::is_same_v<T, float> && std::is_same_v<A, float> && vector_bytes == 64) {
-    _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << count) - 1), value);
-    return;
-  }
-#endif
+  if constexpr (std::is_same_v<T, A> && vector_bytes > 16)
+    return store_masked<A>(to, value, first_lanes<A>(count));
   for (int i = 0; i < count; ++i) to[i] = static_cast<T>(value[i]);
 }
 

@@ -39,9 +39,13 @@ std::string refuse_gather(const ConvProblem& problem, const Isa&) {
 std::string refuse_depthwise(const ConvProblem& problem, const Isa& isa) {
   if (problem.c_per_group() != 1 || problem.groups == 1)
     return "a filter reads more than its own channel";
-  if (problem.k != problem.groups &&
-      (problem.layout == Layout::nhwc || problem.direction == ConvDirection::dgrad))
-    return "a channel has several filters, which only nchw fprop and wgrad take";
+  if (problem.layout == Layout::nhwc && problem.k != problem.groups)
+    return "a channel has several filters, which only nchw takes";
+  constexpr int64_t most_span = int64_t{1} << 20;  // of one channel, which nchw copies
+  const int64_t span = problem.filter.d * problem.footprint(1) * problem.footprint(2);
+  if (problem.layout == Layout::nchw && span > most_span)
+    return "the taps of a filter lie in a box of " + std::to_string(span) + " elements, over " +
+           std::to_string(most_span);
   return refuse_gather(problem, isa);
 }
 
@@ -52,8 +56,7 @@ void run_depthwise(const ConvProblem& problem, const ConvTensors& tensors, Isa i
     std::vector<Tap> taps;
     return kernels.depthwise_wgrad(make_reduce(problem, tensors, taps), parallel);
   }
-  for_each_gather(problem, tensors,
-                  [&](const GatherConv& conv) { kernels.depthwise(conv, parallel); });
+  kernels.depthwise(gather_classes(problem, tensors), parallel);
 }
 
 // Where packing pays, or the padded copies of direct.h would not fit a cache, implicit_gemm runs.

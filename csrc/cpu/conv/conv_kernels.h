@@ -1,7 +1,8 @@
 // The table of one instruction set's convolution kernels; included by its translation unit only.
 #pragma once
 
-#include "cpu/conv/depthwise.h"
+#include "cpu/conv/depthwise_pixels.h"
+#include "cpu/conv/depthwise_planes.h"
 #include "cpu/conv/direct.h"
 #include "cpu/conv/implicit_gemm.h"
 #include "cpu/conv/reduce_gemm.h"
@@ -39,18 +40,18 @@ inline void run_direct_wgrad(const ReduceConv& conv, const ParallelFor& parallel
   dispatch(conv.dtype, [&]<class T>(T) { direct_weights<T>(conv, parallel); });
 }
 
-inline void run_depthwise(const GatherConv& conv, const ParallelFor& parallel) {
-  dispatch(conv.dtype, [&]<class T>(T) {
-    if (conv.layout == Layout::nchw) depthwise_planes<T>(conv, parallel);
-    else depthwise_pixels<T>(conv, parallel);
+inline void run_depthwise(const GatherClasses& convs, const ParallelFor& parallel) {
+  dispatch(convs.parts[0].dtype, [&]<class T>(T) {
+    if (convs.parts[0].layout == Layout::nchw) depthwise_planes<T>(convs, parallel);
+    else depthwise_pixels<T>(convs, parallel);
   });
 }
 
 inline void run_depthwise_wgrad(const ReduceConv& conv, const ParallelFor& parallel) {
-  specialise(conv.dtype, conv.layout,
-             [&]<class T, Layout layout>(T, std::integral_constant<Layout, layout>) {
-               depthwise_weights<T, layout>(conv, parallel);
-             });
+  dispatch(conv.dtype, [&]<class T>(T) {
+    if (conv.layout == Layout::nchw) depthwise_weights_planes<T>(conv, parallel);
+    else depthwise_weights_pixels<T>(conv, parallel);
+  });
 }
 
 const ConvKernels conv_kernels = {run_gather_gemm,  run_reduce_gemm, run_direct,

@@ -1,11 +1,15 @@
-// Depthwise convolution, directly: each channel is filtered by itself, so there is no GEMM.
+// What depthwise convolution has in common in both layouts: each channel is filtered by itself, so
+// there is no GEMM; a filter slides.
 //
-// nchw: a task is a plane; rows of outputs are summed tap by tap in a row of numbers that stays in
-// L1, over the part of the row that the tap finds inside. nhwc: a task is a row of pixels; lanes
-// are channels, and the weights are packed once a call as [tap][channel].
-// wgrad, nchw: a task is a filter, summed over images and rows, lanes along w. wgrad, nhwc: a task
-// is a vector of channels. Both sum in an order that no thread count changes.
+// Taps that read one output's distance apart make a run: what tap i of output j reads, tap i + 1 of
+// output j − 1 reads too. So a few outputs are computed together, and every vector that is read
+// serves up to as many taps as the run has. In nchw lanes lie along w and a run along h
+// (depthwise_planes.h); in nhwc lanes are channels and a run lies along w (depthwise_pixels.h).
+// Source: register blocking of sliding windows, as in Zhang et al., "High performance depthwise and
+// pointwise convolutions on mobile devices" (2020).
 #pragma once
+
+#include <vector>
 
 #include "cpu/conv/gemm.h"
 #include "cpu/conv/patches.h"
@@ -17,158 +21,127 @@ struct Span {
   int64_t begin, end;
 
   Span(int64_t tap, int64_t step, int64_t extent, int64_t grid)
-      : begin(tap >= 0 ? 0 : ceil_div(-tap, step)),
+      : begin(tap >= 0 ? 0 : std::min(grid, ceil_div(-tap, step))),
         end(tap >= extent ? 0 : std::min(grid, (extent - 1 - tap) / step + 1)) {}
 };
 
-inline bool row_inside(const Gather& gather, const Tap& tap, int64_t d, int64_t h) {
-  const int64_t at_d = d * gather.step.d + tap.d, at_h = h * gather.step.h + tap.h;
-  return at_d >= 0 && at_d < gather.extent.d && at_h >= 0 && at_h < gather.extent.h;
+/// Reads the first `count` lanes; all of them if `whole`.
+template <class A, bool whole>
+struct LaneReader {
+  int64_t count;
+
+  template <class T>
+  Vec<A> operator()(const T* from) const {
+    if constexpr (whole) return load<A>(from);
+    else return load_partial<A>(from, count);
+  }
+};
+
+/// body(reader) for the first `count` lanes.
+template <class A, class Body>
+inline void with_reader(int64_t count, Body&& body) {
+  if (count == lanes<A>) body(LaneReader<A, true>{count});
+  else body(LaneReader<A, false>{count});
 }
 
-/// Lanes of elements `step` apart: the last one read is the last lane's.
-template <class A, class T>
-inline Vec<A> load_step(const T* from, int64_t step) {
-  if (step == 1) return load<A>(from);
-  Vec<A> result = {};
-  for (int i = 0; i < lanes<A>; ++i) result[i] = static_cast<A>(from[i * step]);
-  return result;
+/// Taps of a filter, as element offsets: the first one's source and weight, and their number.
+struct Run {
+  int64_t source, weight, taps;
+};
+
+inline constexpr int64_t longest_run = 4;  // whose weights fit the registers beside the sums
+
+/// How many taps further on a tap reads one output's `step` further on, if taps read `offsets`;
+/// their number, so that each is alone, if none does.
+inline int64_t run_hop(int64_t step, int64_t first_offset, int64_t second_offset, int64_t taps) {
+  const int64_t apart = second_offset - first_offset;
+  return taps > 1 && step % apart == 0 ? step / apart : taps;
 }
 
-template <class T>
-void depthwise_planes(const GatherConv& conv, const ParallelFor& parallel) {
-  using A = accumulator_t<T>;
-  const Gather& g = conv.gather;
-  const int64_t filters = conv.groups * conv.filters, width = g.grid.w, step = g.step.w;
-  const Epilogue<A, T> epilogue(conv);
-  parallel(g.images * filters, [&](int64_t task_begin, int64_t task_end) {
-    Buffer<A> sums(width);
-    for (int64_t task = task_begin; task < task_end; ++task) {
-      const int64_t n = task / filters, filter = task % filters, group = filter / conv.filters;
-      const T* const source =
-          static_cast<const T*>(g.source) + n * g.strides.n + group * g.strides.c;
-      const T* const weight = static_cast<const T*>(conv.weight) + group * conv.weight_group +
-                              filter % conv.filters * conv.weight_filter;
-      const A bias = conv.bias ? static_cast<A>(static_cast<const T*>(conv.bias)[filter]) : A(0);
-      for (int64_t d = 0; d < g.grid.d; ++d)
-        for (int64_t h = 0; h < g.grid.h; ++h) {
-          std::fill_n(sums.get(), width, bias);
-          for (int64_t t = 0; t < g.tap_count; ++t) {
-            const Tap& tap = g.taps[t];
-            if (!row_inside(g, tap, d, h)) continue;
-            const Span span(tap.w, step, g.extent.w, width);
-            const T* const row =
-                source + g.strides.at(0, 0, d * g.step.d, h * g.step.h, 0) + tap.source;
-            const A factor = static_cast<A>(weight[tap.weight]);
-            int64_t w = span.begin;
-            for (; w + lanes<A> <= span.end; w += lanes<A>)
-              store<A>(&sums[w], fma<A>(broadcast(factor), load_step<A>(row + w * step, step),
-                                        load<A>(&sums[w])));
-            for (; w < span.end; ++w) sums[w] += factor * static_cast<A>(row[w * step]);
-          }
-          epilogue.store_row(conv.dest_strides.at(n, filter, d, h, 0), sums.get(), width,
-                             conv.dest_strides.space.w);
-        }
-    }
-  });
+/// body(first tap, taps) for the runs that taps [begin, end) make, `hop` taps apart.
+template <class Body>
+inline void for_each_run(int64_t begin, int64_t end, int64_t hop, Body&& body) {
+  for (int64_t first = begin; first < std::min(begin + hop, end); ++first)
+    for (int64_t tap = first; tap < end; tap += longest_run * hop)
+      body(tap, std::min(longest_run, ceil_div(end - tap, hop)));
 }
 
-template <class T>
-void depthwise_pixels(const GatherConv& conv, const ParallelFor& parallel) {
-  using A = accumulator_t<T>;
-  const Gather& g = conv.gather;
-  const int64_t channels = conv.groups;
-  Buffer<A> weights(g.tap_count * channels);
-  for (int64_t t = 0; t < g.tap_count; ++t)
-    for (int64_t c = 0; c < channels; ++c)
-      weights[t * channels + c] = static_cast<A>(
-          static_cast<const T*>(conv.weight)[c * conv.weight_group + g.taps[t].weight]);
-  const Epilogue<A, T> epilogue(conv);
-  const int64_t rows = g.images * g.grid.d * g.grid.h;
-  parallel(rows, [&](int64_t task_begin, int64_t task_end) {
-    Buffer<A> sums(channels);
-    PixelCursor at(g, task_begin * g.grid.w);
-    for (int64_t i = task_begin * g.grid.w; i < task_end * g.grid.w; ++i, at.advance()) {
-      const int64_t w = at.w * g.step.w;
-      const T* const source = static_cast<const T*>(g.source) +
-                              g.strides.at(at.n, 0, at.d * g.step.d, at.h * g.step.h, w);
-      const int64_t to = conv.dest_strides.at(at.n, 0, at.d, at.h, at.w);
-      const auto inside = [&](const Tap& tap) {
-        return row_inside(g, tap, at.d, at.h) && w + tap.w >= 0 && w + tap.w < g.extent.w;
-      };
-      for (int64_t c = 0; c < channels; c += lanes<A>) {
-        const int64_t count = std::min<int64_t>(lanes<A>, channels - c);
-        const auto read = [&](const auto* from) {
-          return count == lanes<A> ? load<A>(from) : load_partial<A>(from, count);
-        };
-        Vec<A> sum = conv.bias ? read(static_cast<const T*>(conv.bias) + c) : Vec<A>{};
-        for (int64_t t = 0; t < g.tap_count; ++t)
-          if (inside(g.taps[t]))
-            sum =
-                fma<A>(read(source + g.taps[t].source + c), read(&weights[t * channels + c]), sum);
-        epilogue.store(to + c, sum, count);
-      }
-    }
-  });
+/// Runs by their length: a loop for each, so that its sums stay in registers.
+struct Runs {
+  std::vector<Run> of_length[longest_run];  // at length − 1
+
+  void add(const Run& run) { of_length[run.taps - 1].push_back(run); }
+  void clear() {
+    for (std::vector<Run>& runs : of_length) runs.clear();
+  }
+  template <class Body>
+  void for_each(Body&& body) const {
+    for (const std::vector<Run>& runs : of_length)
+      for (const Run& run : runs) body(run);
+  }
+};
+
+/// body(constant) with the number of a run's taps.
+template <class Body>
+inline void with_taps(int64_t taps, Body&& body) {
+  if (taps == 3) body(std::integral_constant<int, 3>());
+  else if (taps == 4) body(std::integral_constant<int, 4>());
+  else if (taps == 2) body(std::integral_constant<int, 2>());
+  else body(std::integral_constant<int, 1>());
 }
 
-/// wgrad: one filter per task and tap by tap in nchw, a vector of channels per task in nhwc.
-template <class T, Layout layout>
-void depthwise_weights(const ReduceConv& conv, const ParallelFor& parallel) {
-  using A = accumulator_t<T>;
-  const Gather &x = conv.patches, &y = conv.gradient;
-  const int64_t filters = conv.groups * y.channels, width = x.grid.w, step = x.step.w;
-  const int64_t block = layout == Layout::nchw ? 1 : lanes<A>;
-  parallel(ceil_div(filters, block), [&](int64_t task_begin, int64_t task_end) {
-    Buffer<Vec<A>> sums(x.tap_count);
-    Buffer<A> rests(x.tap_count);
-    for (int64_t task = task_begin; task < task_end; ++task) {
-      const int64_t filter = task * block, group = filter / y.channels;
-      const int64_t count = std::min(block, filters - filter);
-      std::fill_n(sums.get(), x.tap_count, Vec<A>{});
-      std::fill_n(rests.get(), x.tap_count, A(0));
-      for (int64_t row = 0; row < x.images * x.grid.d * x.grid.h; ++row) {
-        const PixelCursor at(x, row * width);
-        const T* const gradient =
-            static_cast<const T*>(y.source) + y.strides.at(at.n, filter, at.d, at.h, 0);
-        const T* const source = static_cast<const T*>(x.source) +
-                                x.strides.at(at.n, group, at.d * x.step.d, at.h * x.step.h, 0);
-        for (int64_t t = 0; t < x.tap_count; ++t) {
-          const Tap& tap = x.taps[t];
-          if (!row_inside(x, tap, at.d, at.h)) continue;
-          const Span span(tap.w, step, x.extent.w, width);
-          const T* const taps = source + tap.source;
-          Vec<A> sum = sums[t];
-          int64_t w = span.begin;
-          if constexpr (layout == Layout::nchw) {
-            for (; w + lanes<A> <= span.end; w += lanes<A>)
-              sum = fma<A>(load<A>(gradient + w), load_step<A>(taps + w * step, step), sum);
-            for (; w < span.end; ++w)
-              rests[t] += static_cast<A>(gradient[w]) * static_cast<A>(taps[w * step]);
-          } else {
-            const auto read = [&](const T* from) {
-              return count == lanes<A> ? load<A>(from) : load_partial<A>(from, count);
-            };
-            for (; w < span.end; ++w)
-              sum = fma<A>(read(gradient + w * y.strides.space.w),
-                           read(taps + w * step * x.strides.space.w), sum);
-          }
-          sums[t] = sum;
-        }
-      }
-      for (int64_t t = 0; t < x.tap_count; ++t) {
-        T* const to = static_cast<T*>(conv.weight) + x.taps[t].weight;
-        if constexpr (layout == Layout::nchw) {
-          A sum = rests[t];
-          for (int i = 0; i < lanes<A>; ++i) sum += sums[t][i];
-          to[filter * conv.weight_filter] = static_cast<T>(sum);
-        } else {
-          for (int64_t i = 0; i < count; ++i)
-            to[(filter + i) * conv.weight_filter] = static_cast<T>(sums[t][i]);
-        }
-      }
-    }
-  });
+/// sums[j] += Σ over i of weights[i] · from[(i + j) · pitch].
+template <int outputs, int taps, class A, class T, class Reader>
+inline void slide(const Reader& read, const T* from, int64_t pitch, const A* weights,
+                  int64_t weight_pitch, Vec<A> (&sums)[outputs]) {
+  Vec<A> weight[taps];
+#pragma GCC unroll 4
+  for (int i = 0; i < taps; ++i) weight[i] = load<A>(weights + i * weight_pitch);
+#pragma GCC unroll 8
+  for (int at = 0; at < outputs + taps - 1; ++at) {
+    const Vec<A> value = in_register(read(from + at * pitch));
+#pragma GCC unroll 4
+    for (int i = 0; i < taps; ++i)
+      if (at - i >= 0 && at - i < outputs) sums[at - i] = fma<A>(value, weight[i], sums[at - i]);
+  }
+}
+
+/// The same of all runs, longest first.
+template <int outputs, int taps = longest_run, class A, class T, class Reader>
+inline void slide_all(const Reader& read, const Runs& runs, const T* from, int64_t pitch,
+                      const A* weights, int64_t weight_pitch, Vec<A> (&sums)[outputs]) {
+  for (const Run& run : runs.of_length[taps - 1])
+    slide<outputs, taps, A>(read, from + run.source, pitch, weights + run.weight, weight_pitch,
+                            sums);
+  if constexpr (taps > 1)
+    slide_all<outputs, taps - 1, A>(read, runs, from, pitch, weights, weight_pitch, sums);
+}
+
+/// sums[i] += Σ over j of gradient[j · gradient_pitch] · from[(i + j) · pitch].
+template <int outputs, int taps, class A, class T, class U, class Reader>
+inline void slide_reduce(const Reader& read, const T* gradient, int64_t gradient_pitch,
+                         const U* from, int64_t pitch, Vec<A> (&sums)[taps]) {
+  Vec<A> factor[outputs];
+#pragma GCC unroll 4
+  for (int j = 0; j < outputs; ++j) factor[j] = read(gradient + j * gradient_pitch);
+#pragma GCC unroll 8
+  for (int at = 0; at < outputs + taps - 1; ++at) {
+    const Vec<A> value = in_register(read(from + at * pitch));
+#pragma GCC unroll 4
+    for (int i = 0; i < taps; ++i)
+      if (at - i >= 0 && at - i < outputs) sums[i] = fma<A>(value, factor[at - i], sums[i]);
+  }
+}
+
+/// body(constant, first) for [begin, end) in blocks of 4, then 2, then 1.
+template <class Body>
+inline void in_fours(int64_t begin, int64_t end, Body&& body) {
+  for (; begin + 4 <= end; begin += 4) body(std::integral_constant<int, 4>(), begin);
+  if (begin + 2 <= end) {
+    body(std::integral_constant<int, 2>(), begin);
+    begin += 2;
+  }
+  if (begin < end) body(std::integral_constant<int, 1>(), begin);
 }
 
 }  // namespace cnnkern::cpu::CNNKERN_CPU_ISA

@@ -68,6 +68,7 @@ Gather make_gather(const void* source, const Strides& strides, const Extent3& ex
                 static_cast<int64_t>(taps.size())};
   for (int axis = 0; axis < 3; ++axis) {
     const std::vector<int64_t>& offsets = axes[axis].offsets;  // ascending
+    gather.taps_along[axis] = static_cast<int64_t>(offsets.size());
     if (!offsets.empty()) gather.lowest[axis] = offsets.front();
     if (!offsets.empty()) gather.highest[axis] = offsets.back();
   }
@@ -103,6 +104,21 @@ void for_each_gather(const ConvProblem& p, const ConvTensors& tensors,
              p.c_per_group(), tensors.weight, group, filter.c, filter.n, tensors.bias,
              tensors.input, in.at(0, 0, d, h, w), dest});
       }
+}
+
+GatherClasses gather_classes(const ConvProblem& p, const ConvTensors& tensors) {
+  GatherClasses all;
+  const bool dgrad = p.direction == ConvDirection::dgrad;
+  all.extent = dgrad ? p.input : p.output;
+  for (int axis = 0; axis < 3 && dgrad; ++axis)
+    all.classes[axis] = std::min(p.stride[axis], p.input[axis]);
+  for_each_gather(p, tensors, [&](GatherConv conv) {
+    const Gather& gather = conv.gather;
+    all.taps.emplace_back(gather.taps, gather.taps + gather.tap_count);
+    conv.gather.taps = all.taps.back().data();
+    all.parts.push_back(conv);
+  });
+  return all;
 }
 
 ReduceConv make_reduce(const ConvProblem& p, const ConvTensors& tensors, std::vector<Tap>& taps) {

@@ -32,6 +32,7 @@ struct Gather {
   Extent3 grid, step;
   const Tap* taps = nullptr;
   int64_t tap_count = 0;
+  Extent3 taps_along{1, 1, 1};                // their number along each axis; w fastest in `taps`
   Extent3 lowest{0, 0, 0}, highest{0, 0, 0};  // of the taps, along each axis
 
   int64_t pixels() const { return images * grid.volume(); }
@@ -70,6 +71,15 @@ struct ReduceConv {
 void for_each_gather(const ConvProblem& problem, const ConvTensors& tensors,
                      const std::function<void(const GatherConv&)>& run);
 
+/// The same gathers, to be read side by side. Those of a dgrad are classes.d × .h × .w parity
+/// classes (w fastest): class i of an axis writes its elements i, i + classes, i + 2 · classes, …
+struct GatherClasses {
+  Extent3 classes{1, 1, 1}, extent;  // extent of the destination
+  std::vector<GatherConv> parts;
+  std::vector<std::vector<Tap>> taps;
+};
+GatherClasses gather_classes(const ConvProblem& problem, const ConvTensors& tensors);
+
 /// The taps of a ReduceConv live in `taps`.
 ReduceConv make_reduce(const ConvProblem& problem, const ConvTensors& tensors,
                        std::vector<Tap>& taps);
@@ -80,7 +90,7 @@ struct ConvKernels {
   void (*reduce_gemm)(const ReduceConv& conv, const ParallelFor& parallel);
   void (*direct)(const GatherConv& conv, const ParallelFor& parallel);
   void (*direct_wgrad)(const ReduceConv& conv, const ParallelFor& parallel);
-  void (*depthwise)(const GatherConv& conv, const ParallelFor& parallel);
+  void (*depthwise)(const GatherClasses& convs, const ParallelFor& parallel);
   void (*depthwise_wgrad)(const ReduceConv& conv, const ParallelFor& parallel);
 };
 

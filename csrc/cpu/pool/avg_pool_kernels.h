@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "cpu/pool/avg_pool.h"
-#include "cpu/simd.h"
+#include "cpu/pool/pool_lanes.h"
 #include "cpu/strides.h"
 
 namespace cnnkern::cpu::CNNKERN_CPU_ISA {
@@ -47,9 +47,32 @@ struct RowCounter {
   }
 };
 
+/// Divides vectors; by a product where the reciprocal is exact, which a power of two's is.
+template <class A>
+class Divisor {
+ public:
+  explicit Divisor(A value) : value_(broadcast(value)) {
+    const auto whole = static_cast<int64_t>(value < most ? value : 0);
+    exact_ = whole > 0 && (whole & (whole - 1)) == 0;
+    if (exact_) value_ = broadcast(1 / value);
+  }
+  Vec<A> divides(Vec<A> x) const { return exact_ ? x * value_ : x / value_; }
+
+ private:
+  static constexpr A most = 1 << 30;
+  Vec<A> value_;
+  bool exact_;
+};
+
 template <class T>
 class AvgPool {
   using A = accumulator_t<T>;
+
+  // What a window gives to a pixel.
+  struct Share {
+    const T* from;
+    Divisor<A> divisor;
+  };
 
  public:
   AvgPool(const AvgPoolProblem& problem, const AvgPoolTensors& tensors)
@@ -60,6 +83,7 @@ class AvgPool {
         out_(dense_strides(p.layout, p.c, p.output)),
         stride_(p.adaptive || p.output.w == 1 ? 1 : p.stride.w),
         margin_(p.adaptive ? 0 : p.pad.w),
+        by_pixel_(p.layout == Layout::nhwc || (p.adaptive && p.input.w < lanes<A> * p.output.w)),
         counts_(p.output.w + lanes<A>, A(1)) {
     for (int axis = 0; axis < 3; ++axis) {  // here, since each takes a division or more
       for (int64_t o = 0; o < p.output[axis]; ++o) windows_[axis].push_back(p.window_at(axis, o));
@@ -74,16 +98,20 @@ class AvgPool {
   }
 
   void run(const ParallelFor& parallel) const {
-    const bool nhwc = p.layout == Layout::nhwc, forward = p.direction == AvgPoolDirection::forward;
+    const bool forward = p.direction == AvgPoolDirection::forward;
     const Extent3& made = forward ? p.output : p.input;
-    const int64_t channels = nhwc ? 1 : p.c;
+    const int64_t channels = p.layout == Layout::nhwc ? 1
+                             : by_pixel_              ? (p.c + lanes<A> - 1) / lanes<A>
+                                                      : p.c;
     parallel(p.n * channels * made.d * made.h, [&](int64_t begin, int64_t end) {
-      Buffer<A> row(nhwc ? 0 : row_elements()), sums(nhwc ? 0 : p.output.w + lanes<A>);
-      std::fill_n(row.get(), nhwc ? 0 : row_elements(), A(0));
+      Buffer<A> row(by_pixel_ ? 0 : row_elements()), sums(by_pixel_ ? 0 : p.output.w + lanes<A>);
+      std::fill_n(row.get(), by_pixel_ ? 0 : row_elements(), A(0));
+      std::vector<int64_t> offsets;
+      std::vector<Share> shares;
       RowCounter at(begin, channels, made);
       for (int64_t task = begin; task < end; ++task, at.advance()) {
-        if (nhwc && forward) sum_pixels(at);
-        else if (nhwc) gather_pixels(at);
+        if (by_pixel_ && forward) sum_pixels(at, offsets);
+        else if (by_pixel_) gather_pixels(at, shares);
         else if (forward) sum_row(at, row.get());
         else spread_row(at, row.get(), sums.get());
       }
@@ -126,15 +154,75 @@ class AvgPool {
   // ------------------------------------------------------------------------------------------------
   // nhwc
 
-  // body(first channel, vectors, lanes of the last vector) until all channels are done.
+  // body(first channel, vectors, lanes) until all channels of the task are done: in nhwc all of an
+  // image, several vectors at a time where there are so many, then one, whose lanes are all there
+  // or not; in nchw a vector of planes.
   template <class Body>
-  void for_each_channels(Body&& body) const {
+  void for_each_channels(int64_t task, Body&& body) const {
+    constexpr std::integral_constant<int, 1> one;
+    if (p.layout == Layout::nchw) {
+      const int64_t c = task * lanes<A>;
+      const bool forward = p.direction == AvgPoolDirection::forward;
+      return body(c, one,
+                  PlaneLanes<A>{std::min<int64_t>(lanes<A>, p.c - c), forward ? in_.c : out_.c,
+                                forward ? out_.c : in_.c});
+    }
     int64_t c = 0;
+    const Lanes<A, true> all;
     for (; c + 4 * lanes<A> <= p.c; c += 4 * lanes<A>)
-      body(c, std::integral_constant<int, 4>(), lanes<A>);
-    for (; c < p.c; c += lanes<A>)
-      body(c, std::integral_constant<int, 1>(), std::min<int64_t>(lanes<A>, p.c - c));
+      body(c, std::integral_constant<int, 4>(), all);
+    for (; c + lanes<A> <= p.c; c += lanes<A>) body(c, one, all);
+    if (c < p.c) body(c, one, Lanes<A, false>{p.c - c});
   }
+
+  void sum_pixels(const RowCounter& at, std::vector<int64_t>& offsets) const {
+    const A rows = rows_of(at.z, at.y);
+    const int64_t pitch = step(2) * in_.space.w;
+    offsets.clear();
+    for_each_tap(at, [&](int64_t offset) { offsets.push_back(offset); });
+    for (int64_t x = 0; x < p.output.w; ++x) {
+      const AvgWindow w = windows_[2][x];
+      const Divisor<A> divisor(rows * counts_[x]);
+      const T* const image = input_ + at.n * in_.n + w.begin * in_.space.w;
+      T* const to = output_ + out_.at(at.n, 0, at.z, at.y, x);
+      for_each_channels(at.c, [&]<int vectors>(int64_t c, std::integral_constant<int, vectors>,
+                                               const auto& part) {
+        Vec<A> sums[vectors] = {};
+        for (const int64_t offset : offsets) {
+          const T* from = image + offset + c * in_.c;
+          for (int64_t s = 0; s < w.taps; ++s, from += pitch)
+            for (int v = 0; v < vectors; ++v) sums[v] += part.load(from + v * lanes<A>);
+        }
+        for (int v = 0; v < vectors; ++v)
+          part.store(to + c * out_.c + v * lanes<A>, divisor.divides(sums[v]));
+      });
+    }
+  }
+
+  void gather_pixels(const RowCounter& at, std::vector<Share>& shares) const {
+    const T* const image = output_ + at.n * out_.n;
+    for (int64_t i = 0; i < p.input.w; ++i) {
+      const WindowRange xs = over_[2][i];
+      T* const to = input_ + in_.at(at.n, 0, at.z, at.y, i);
+      shares.clear();
+      for_each_row_over(at, [&](int64_t offset, A rows) {
+        for (int64_t x = xs.first; x < xs.end; ++x)
+          if (p.covers(2, x, i))
+            shares.push_back({image + offset + x * out_.space.w, Divisor<A>(rows * counts_[x])});
+      });
+      for_each_channels(at.c, [&]<int vectors>(int64_t c, std::integral_constant<int, vectors>,
+                                               const auto& part) {
+        Vec<A> sums[vectors] = {};
+        for (const Share& share : shares)
+          for (int v = 0; v < vectors; ++v)
+            sums[v] += share.divisor.divides(part.load(share.from + c * out_.c + v * lanes<A>));
+        for (int v = 0; v < vectors; ++v) part.store(to + c * in_.c + v * lanes<A>, sums[v]);
+      });
+    }
+  }
+
+  // ------------------------------------------------------------------------------------------------
+  // nchw
 
   static Vec<A> load_lanes(const T* from, int64_t count) {
     return count == lanes<A> ? load<A>(from) : load_partial<A>(from, count);
@@ -143,53 +231,6 @@ class AvgPool {
     if (count == lanes<A>) store<A>(to, value);
     else store_partial<A>(to, value, count);
   }
-
-  void sum_pixels(const RowCounter& at) const {
-    const A rows = rows_of(at.z, at.y);
-    const T* const image = input_ + at.n * in_.n;
-    for (int64_t x = 0; x < p.output.w; ++x) {
-      const AvgWindow w = windows_[2][x];
-      const Vec<A> divisor = broadcast<A>(rows * counts_[x]);
-      T* const to = output_ + out_.at(at.n, 0, at.z, at.y, x);
-      for_each_channels(
-          [&]<int vectors>(int64_t c, std::integral_constant<int, vectors>, int64_t count) {
-            Vec<A> sums[vectors] = {};
-            for_each_tap(at, [&](int64_t offset) {
-              for (int64_t s = 0; s < w.taps; ++s) {
-                const T* const from = image + offset + (w.begin + s * step(2)) * in_.space.w + c;
-                for (int v = 0; v < vectors; ++v) sums[v] += load_lanes(from + v * lanes<A>, count);
-              }
-            });
-            for (int v = 0; v < vectors; ++v)
-              store_lanes(to + c + v * lanes<A>, sums[v] / divisor, count);
-          });
-    }
-  }
-
-  void gather_pixels(const RowCounter& at) const {
-    const T* const image = output_ + at.n * out_.n;
-    for (int64_t i = 0; i < p.input.w; ++i) {
-      const WindowRange xs = over_[2][i];
-      T* const to = input_ + in_.at(at.n, 0, at.z, at.y, i);
-      for_each_channels(
-          [&]<int vectors>(int64_t c, std::integral_constant<int, vectors>, int64_t count) {
-            Vec<A> sums[vectors] = {};
-            for_each_row_over(at, [&](int64_t offset, A rows) {
-              for (int64_t x = xs.first; x < xs.end; ++x) {
-                if (!p.covers(2, x, i)) continue;
-                const Vec<A> divisor = broadcast<A>(rows * counts_[x]);
-                const T* const from = image + offset + x * out_.space.w + c;
-                for (int v = 0; v < vectors; ++v)
-                  sums[v] += load_lanes(from + v * lanes<A>, count) / divisor;
-              }
-            });
-            for (int v = 0; v < vectors; ++v) store_lanes(to + c + v * lanes<A>, sums[v], count);
-          });
-    }
-  }
-
-  // ------------------------------------------------------------------------------------------------
-  // nchw
 
   // to[i] += value(i), a vector at a time; `value` gets the index and the number of lanes.
   template <class Value>
@@ -205,13 +246,13 @@ class AvgPool {
 
   template <class U>
   static A sum_of(const U* from, int64_t size) {
-    Vec<A> sums = {};
+    Vec<A> sums[4] = {};
     int64_t i = 0;
-    for (; i + lanes<A> <= size; i += lanes<A>) sums += load<A>(from + i);
-    A sum = 0;
-    for (int lane = 0; lane < lanes<A>; ++lane) sum += sums[lane];
-    for (; i < size; ++i) sum += static_cast<A>(from[i]);
-    return sum;
+    for (; i + 4 * lanes<A> <= size; i += 4 * lanes<A>)
+      for (int v = 0; v < 4; ++v) sums[v] += load<A>(from + i + v * lanes<A>);
+    for (; i < size; i += lanes<A>)
+      sums[0] += load_partial<A>(from + i, std::min<int64_t>(lanes<A>, size - i));
+    return sum_of_lanes<A>((sums[0] + sums[1]) + (sums[2] + sums[3]));
   }
 
   // The windows of a row of outputs, whose rows are summed already.
@@ -223,12 +264,21 @@ class AvgPool {
     }
   }
 
-  // Elements `stride_` apart.
+  // Elements `stride_` apart, nothing read beyond the last one.
   Vec<A> load_strided(const A* from) const {
     if (stride_ == 1) return load<A>(from);
+    if (stride_ == 2)
+      return every_second(load<A>(from), load<A>(from + lanes<A> - 1),
+                          std::make_index_sequence<lanes<A>>());
     Vec<A> result;
     for (int lane = 0; lane < lanes<A>; ++lane) result[lane] = from[lane * stride_];
     return result;
+  }
+
+  // Of two vectors, the second of which begins at element lanes − 1.
+  template <size_t... lane>
+  static Vec<A> every_second(Vec<A> low, Vec<A> high, std::index_sequence<lane...>) {
+    return __builtin_shufflevector(low, high, (2 * lane < lanes<A> ? 2 * lane : 2 * lane + 1)...);
   }
 
   void sum_row(const RowCounter& at, A* row) const {
@@ -254,6 +304,29 @@ class AvgPool {
     }
   }
 
+  // A tap's share of a row of windows, to elements `stride_` apart. Beyond the windows sums are 0.
+  void spread_tap(const A* sums, A* to) const {
+    if (stride_ == 1)
+      return add_row(to, p.output.w, [&](int64_t x, int64_t) { return load<A>(sums + x); });
+    if (stride_ > 2) {
+      for (int64_t x = 0; x < p.output.w; ++x) to[x * stride_] += sums[x];
+      return;
+    }
+    constexpr auto sequence = std::make_index_sequence<lanes<A>>();
+    for (int64_t x = 0; x < p.output.w; x += lanes<A>, to += 2 * lanes<A>) {
+      const Vec<A> share = load<A>(sums + x);
+      store<A>(to, load<A>(to) + with_zeros<0>(share, sequence));
+      store<A>(to + lanes<A>, load<A>(to + lanes<A>) + with_zeros<1>(share, sequence));
+    }
+  }
+
+  // The lower or upper half of x0 0 x1 0 ….
+  template <int half, size_t... lane>
+  static Vec<A> with_zeros(Vec<A> x, std::index_sequence<lane...>) {
+    return __builtin_shufflevector(
+        x, Vec<A>{}, (lane % 2 ? lanes<A> + lane : half * lanes<A> / 2 + lane / 2)...);
+  }
+
   void spread_row(const RowCounter& at, A* row, A* sums) const {
     const T* const plane = output_ + at.n * out_.n + at.c * out_.c;
     std::fill_n(sums, p.output.w + lanes<A>, A(0));
@@ -265,17 +338,15 @@ class AvgPool {
     std::fill_n(row, margin_ + p.input.w, A(0));
     if (p.adaptive) {
       for (int64_t x = 0; x < p.output.w; ++x) {
+        const Vec<A> share = broadcast(sums[x]);
         const AvgWindow w = windows_[2][x];
-        for (int64_t s = 0; s < w.taps; ++s) row[w.begin + s] += sums[x];
+        int64_t s = 0;
+        for (; s + lanes<A> <= w.taps; s += lanes<A>)
+          store<A>(row + w.begin + s, load<A>(row + w.begin + s) + share);
+        for (; s < w.taps; ++s) row[w.begin + s] += sums[x];
       }
     } else {
-      for (int64_t s = 0; s < taps_; ++s) {
-        A* const to = row + s * p.dilation.w;
-        if (stride_ == 1)
-          add_row(to, p.output.w, [&](int64_t x, int64_t) { return load<A>(sums + x); });
-        else
-          for (int64_t x = 0; x < p.output.w; ++x) to[x * stride_] += sums[x];
-      }
+      for (int64_t s = 0; s < taps_; ++s) spread_tap(sums, row + s * p.dilation.w);
     }
     store_row(input_ + in_.at(at.n, at.c, at.z, at.y, 0), row + margin_, p.input.w);
   }
@@ -285,6 +356,7 @@ class AvgPool {
   T* output_;
   Strides in_, out_;
   int64_t stride_, margin_, taps_ = 0;  // along w
+  bool by_pixel_;                       // lanes are channels, not windows along w
   std::vector<A> counts_;  // of the windows along w, then ones; only ones if a divisor is given
   std::vector<AvgWindow> windows_[3];
   std::vector<WindowRange> over_[3];  // the windows over each input position, in backward

@@ -11,10 +11,12 @@ namespace cnnkern::cpu {
 void max_pool_scatter(const PoolProblem& problem, const PoolTensors& tensors,
                       const ParallelFor& parallel);
 
-#define CNNKERN_DECLARE_MAX_POOL(isa)                                           \
-  namespace isa {                                                               \
-  void max_pool_forward(const PoolProblem& problem, const PoolTensors& tensors, \
-                        const ParallelFor& parallel);                           \
+#define CNNKERN_DECLARE_MAX_POOL(isa)                                                    \
+  namespace isa {                                                                        \
+  void max_pool_forward(const PoolProblem& problem, const PoolTensors& tensors,          \
+                        const ParallelFor& parallel);                                    \
+  void adaptive_max_pool_forward(const PoolProblem& problem, const PoolTensors& tensors, \
+                                 const ParallelFor& parallel);                           \
   }
 CNNKERN_DECLARE_MAX_POOL(scalar)
 CNNKERN_DECLARE_MAX_POOL(avx2)

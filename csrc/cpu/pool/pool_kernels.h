@@ -10,9 +10,10 @@
 #include <algorithm>
 #include <limits>
 #include <utility>
+#include <vector>
 
 #include "cpu/pool/max_pool.h"
-#include "cpu/simd.h"
+#include "cpu/pool/pool_lanes.h"
 #include "cpu/strides.h"
 
 namespace cnnkern::cpu::CNNKERN_CPU_ISA {
@@ -28,6 +29,32 @@ inline int64_t end_tap(int64_t start, int64_t dilation, int64_t taps, int64_t si
   return std::min(taps, dilation == 1 ? size - start : (size - 1 - start) / dilation + 1);
 }
 
+/// One window along one axis: tap t reads start + t · dilation, taps [first, end) are inside.
+struct PoolWindow {
+  int64_t start, first, end;
+};
+
+// Here, since each takes divisions.
+inline std::vector<PoolWindow> strided_windows(const PoolProblem& p, int axis) {
+  std::vector<PoolWindow> windows;
+  for (int64_t o = 0; o < p.output[axis]; ++o) {
+    const int64_t start = o * p.stride[axis] - p.pad[axis];
+    windows.push_back({start, first_tap(start, p.dilation[axis]),
+                       end_tap(start, p.dilation[axis], p.window[axis], p.input[axis])});
+  }
+  return windows;
+}
+
+inline std::vector<PoolWindow> adaptive_windows(const PoolProblem& p, int axis) {
+  std::vector<PoolWindow> windows;
+  const int64_t size = p.input[axis], count = p.output[axis];
+  for (int64_t o = 0; o < count; ++o) {
+    const int64_t start = o * size / count;
+    windows.push_back({start, 0, ((o + 1) * size + count - 1) / count - start});
+  }
+  return windows;
+}
+
 template <class T>
 class MaxPoolForward {
   using A = accumulator_t<T>;
@@ -38,25 +65,28 @@ class MaxPoolForward {
     Vec<A> value;
     Mask<A> index;
 
-    void take(Vec<A> v, Mask<A> at) {
-      const Mask<A> better = (v > value) | (v != v);
-      value = better ? v : value;
-      index = better ? at : index;
-    }
+    void take(Vec<A> v, Mask<A> at) { take_greater<A>(v, at, value, index); }
   };
 
  public:
-  MaxPoolForward(const PoolProblem& problem, const PoolTensors& tensors)
+  /// Adaptive windows have no stride or window in the problem, and dilation 1.
+  MaxPoolForward(const PoolProblem& problem, const PoolTensors& tensors, bool adaptive)
       : p(problem),
         input_(static_cast<const T*>(tensors.input)),
         output_(static_cast<T*>(tensors.output)),
         indices_(tensors.indices),
         in_(dense_strides(p.layout, p.c, p.input)),
-        out_(dense_strides(p.layout, p.c, p.output)) {}
+        out_(dense_strides(p.layout, p.c, p.output)),
+        by_channel_(p.layout == Layout::nhwc || adaptive) {
+    for (int axis = 0; axis < 3; ++axis)
+      windows_[axis] = adaptive ? adaptive_windows(p, axis) : strided_windows(p, axis);
+  }
 
   void run(const ParallelFor& parallel) const {
-    const bool nhwc = p.layout == Layout::nhwc;
-    const int64_t channels = nhwc ? 1 : p.c, rows = p.output.d * p.output.h;
+    const int64_t rows = p.output.d * p.output.h;
+    const int64_t channels = p.layout == Layout::nhwc ? 1
+                             : by_channel_            ? (p.c + lanes<A> - 1) / lanes<A>
+                                                      : p.c;
     parallel(p.n * channels * rows, [&](int64_t begin, int64_t end) {
       int64_t y = begin % p.output.h, z = begin / p.output.h % p.output.d;
       int64_t c = begin / rows % channels, n = begin / rows / channels;
@@ -70,18 +100,22 @@ class MaxPoolForward {
         ++n;
       };
       for (int64_t task = begin; task < end; ++task, advance()) {
-        Row row;
-        row.input = input_ + n * in_.n + c * in_.c;
-        row.output = out_.at(n, c, z, y, 0);
-        row.d = z * p.stride.d - p.pad.d;
-        row.h = y * p.stride.h - p.pad.h;
-        row.t0 = first_tap(row.d, p.dilation.d);
-        row.t1 = end_tap(row.d, p.dilation.d, p.window.d, p.input.d);
-        row.r0 = first_tap(row.h, p.dilation.h);
-        row.r1 = end_tap(row.h, p.dilation.h, p.window.h, p.input.h);
-        if (nhwc)
-          for (int64_t x = 0; x < p.output.w; ++x) pool_channels(row, x);
-        else pool_row(row);
+        const PoolWindow &d = windows_[0][z], &h = windows_[1][y];
+        Row row = {input_ + n * in_.n,
+                   out_.at(n, 0, z, y, 0),
+                   d.start,
+                   h.start,
+                   d.first,
+                   d.end,
+                   h.first,
+                   h.end};
+        if (by_channel_) {
+          for (int64_t x = 0; x < p.output.w; ++x) pool_channels(row, x, c);
+        } else {
+          row.input += c * in_.c;
+          row.output += c * out_.c;
+          pool_row(row);
+        }
       }
     });
   }
@@ -104,49 +138,55 @@ class MaxPoolForward {
   }
 
   void store_best(int64_t at, const Best& best, int64_t count) const {
-    if (count == lanes<A>) {
-      store<A>(output_ + at, best.value);
-      typedef int64_t Wide __attribute__((vector_size(8 * lanes<A>), may_alias, aligned(8)));
-      if (indices_)
-        *reinterpret_cast<Wide*>(indices_ + at) = __builtin_convertvector(best.index, Wide);
-      return;
-    }
-    store_partial<A>(output_ + at, best.value, count);
-    if (indices_)
-      for (int64_t i = 0; i < count; ++i) indices_[at + i] = best.index[i];
+    const auto put = [&](const auto& part) {
+      part.store(output_ + at, best.value);
+      if (indices_) part.store_indices(indices_ + at, best.index);
+    };
+    if (count == lanes<A>) put(Lanes<A, true>());
+    else put(Lanes<A, false>{count});
   }
 
-  // One window of all channels, several vectors of them at a time where there are so many.
-  void pool_channels(const Row& row, int64_t x) const {
+  // One window of all channels, several vectors of them at a time where there are so many; in nchw
+  // of a vector of planes.
+  void pool_channels(const Row& row, int64_t x, int64_t block) const {
     int64_t c = 0;
-    for (; c + 4 * lanes<A> <= p.c; c += 4 * lanes<A>) pool_window<4>(row, x, c, lanes<A>);
-    for (; c < p.c; c += lanes<A>) pool_window<1>(row, x, c, std::min<int64_t>(lanes<A>, p.c - c));
+    if (p.layout == Layout::nchw) {
+      c = block * lanes<A>;
+      const int64_t count = std::min<int64_t>(lanes<A>, p.c - c);
+      return pool_window<1>(row, x, c, PlaneLanes<A>{count, in_.c, out_.c});
+    }
+    const Lanes<A, true> all;
+    for (; c + 4 * lanes<A> <= p.c; c += 4 * lanes<A>) pool_window<4>(row, x, c, all);
+    for (; c + lanes<A> <= p.c; c += lanes<A>) pool_window<1>(row, x, c, all);
+    if (c < p.c) pool_window<1>(row, x, c, Lanes<A, false>{p.c - c});
   }
 
-  // Channels from c on: `vectors` whole vectors, or the first `count` lanes of one.
-  template <int vectors>
-  void pool_window(const Row& row, int64_t x, int64_t c, int64_t count) const {
-    const int64_t w = x * p.stride.w - p.pad.w, s0 = first_tap(w, p.dilation.w);
-    const int64_t s1 = end_tap(w, p.dilation.w, p.window.w, p.input.w);
+  // Channels from c on. The search begins with −∞ at the first tap.
+  template <int vectors, class Part>
+  void pool_window(const Row& row, int64_t x, int64_t c, const Part& part) const {
+    const PoolWindow& w = windows_[2][x];
+    const int64_t left = w.start + w.first * p.dilation.w;
     Best best[vectors];
     for (Best& each : best) each = start();
-    bool first = true;
+    if (row.t0 < row.t1 && row.r0 < row.r1 && w.first < w.end) {
+      const int64_t d = row.d + row.t0 * p.dilation.d, h = row.h + row.r0 * p.dilation.h;
+      const auto first = static_cast<Index>((d * p.input.h + h) * p.input.w + left);
+      for (Best& each : best) each.index = first - Mask<A>{};
+    }
     for_each_tap_row(row, [&](const T* from, int64_t flat) {
-      for (int64_t s = s0; s < s1; ++s) {
-        const int64_t at = w + s * p.dilation.w;
-        const T* const taps = from + at * in_.space.w + c;
-        const Mask<A> index = static_cast<Index>(flat + at) - Mask<A>{};
-        for (int v = 0; v < vectors; ++v) {
-          const Vec<A> value =
-              count == lanes<A> ? load<A>(taps + v * lanes<A>) : load_partial<A>(taps, count);
-          if (first) best[v] = {value, index};
-          else best[v].take(value, index);
-        }
-        first = false;
+      const T* taps = from + left * in_.space.w + c * in_.c;
+      Mask<A> index = static_cast<Index>(flat + left) - Mask<A>{};
+      for (int64_t s = w.first; s < w.end; ++s) {
+        for (int v = 0; v < vectors; ++v) best[v].take(part.load(taps + v * lanes<A>), index);
+        taps += p.dilation.w * in_.space.w;
+        index += static_cast<Index>(p.dilation.w);
       }
     });
-    for (int v = 0; v < vectors; ++v)
-      store_best(row.output + x * out_.space.w + c + v * lanes<A>, best[v], count);
+    for (int v = 0; v < vectors; ++v) {
+      const int64_t to = row.output + x * out_.space.w + c * out_.c + v * lanes<A>;
+      part.store(output_ + to, best[v].value);
+      if (indices_) part.store_indices(indices_ + to, best[v].index);
+    }
   }
 
   static Best start() {
@@ -243,8 +283,7 @@ class MaxPoolForward {
 
   void pool_singles(const Row& row, int64_t begin, int64_t end) const {
     for (int64_t x = begin; x < end; ++x) {
-      const int64_t w = x * p.stride.w - p.pad.w, s0 = first_tap(w, p.dilation.w);
-      const int64_t s1 = end_tap(w, p.dilation.w, p.window.w, p.input.w);
+      const auto [w, s0, s1] = windows_[2][x];
       A best = -std::numeric_limits<A>::infinity();
       int64_t best_index = -1;
       for_each_tap_row(row, [&](const T* from, int64_t flat) {
@@ -267,11 +306,20 @@ class MaxPoolForward {
   T* output_;
   int64_t* indices_;
   Strides in_, out_;
+  bool by_channel_;  // lanes are channels, not windows along w
+  std::vector<PoolWindow> windows_[3];
 };
 
 void max_pool_forward(const PoolProblem& problem, const PoolTensors& tensors,
                       const ParallelFor& parallel) {
-  dispatch(problem.dtype, [&]<class T>(T) { MaxPoolForward<T>(problem, tensors).run(parallel); });
+  dispatch(problem.dtype,
+           [&]<class T>(T) { MaxPoolForward<T>(problem, tensors, false).run(parallel); });
+}
+
+void adaptive_max_pool_forward(const PoolProblem& problem, const PoolTensors& tensors,
+                               const ParallelFor& parallel) {
+  dispatch(problem.dtype,
+           [&]<class T>(T) { MaxPoolForward<T>(problem, tensors, true).run(parallel); });
 }
 
 }  // namespace cnnkern::cpu::CNNKERN_CPU_ISA

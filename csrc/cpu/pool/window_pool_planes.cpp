@@ -3,14 +3,15 @@
 // A task owns a block of channels of one image, so that no two threads write to the same plane and
 // every order is fixed. In nchw a block is one plane; in nhwc it is four cache lines of channels,
 // which share each line that is read. Windows of adaptive pooling are found once, those of
-// fractional pooling once a plane. backward and unpool scatter: in the order of the windows, so a
-// position's sum is the one that a gather finds, and the last of several values stays.
+// fractional pooling once a plane. unpool scatters in the order of the windows, so that the last of
+// several values stays; backward is that of any max pooling.
 #include <algorithm>
 #include <atomic>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "cpu/pool/max_pool.h"
 #include "cpu/pool/window_pool.h"
 #include "cpu/strides.h"
 
@@ -55,14 +56,10 @@ class Planes {
       for (int axis = 0; axis < 3; ++axis) adaptive.push_back(adaptive_axis(p, axis));
     std::atomic<bool> invalid = false;
     parallel(p.n * blocks_, [&](int64_t begin, int64_t end) {
-      std::vector<A> sums(p.direction == WindowPoolDirection::backward
-                              ? p.input.volume() * std::min(block_, p.c)
-                              : 0);
       for (int64_t task = begin; task < end; ++task) {
         const int64_t n = task / blocks_, first = task % blocks_ * block_;
         const int64_t channels = std::min(block_, p.c - first);
         if (forward) pool(n, first, channels, adaptive);
-        else if (p.direction == WindowPoolDirection::backward) scatter(n, first, channels, sums);
         else if (!place(n, first, channels)) invalid = true;
       }
     });
@@ -128,20 +125,6 @@ class Planes {
 
   bool inside(int64_t position) const { return position >= 0 && position < p.input.volume(); }
 
-  void scatter(int64_t n, int64_t first, int64_t channels, std::vector<A>& sums) const {
-    const int64_t positions = p.input.volume(), from = n * out_.n + first * out_.c;
-    T* const to = input_ + n * in_.n + first * in_.c;
-    std::fill_n(sums.data(), positions * channels, A(0));
-    for (int64_t window = 0; window < p.output.volume(); ++window)
-      for (int64_t c = 0; c < channels; ++c) {
-        const int64_t at = from + window * out_.space.w + c, position = indices_[at];
-        if (inside(position)) sums[position * channels + c] += static_cast<A>(output_[at]);
-      }
-    for (int64_t i = 0; i < positions; ++i)
-      for (int64_t c = 0; c < channels; ++c)
-        to[i * in_.space.w + c] = static_cast<T>(sums[i * channels + c]);
-  }
-
   // False if an index lies outside its plane.
   bool place(int64_t n, int64_t first, int64_t channels) const {
     const int64_t from = n * out_.n + first * out_.c;
@@ -181,8 +164,25 @@ class Planes {
 
 }  // namespace
 
+PoolProblem as_max_pool(const WindowPoolProblem& problem) {
+  PoolProblem pool;
+  pool.direction = problem.direction == WindowPoolDirection::forward ? PoolDirection::forward
+                                                                     : PoolDirection::backward;
+  pool.dtype = problem.dtype;
+  pool.layout = problem.layout;
+  pool.spatial_dims = problem.spatial_dims;
+  pool.n = problem.n, pool.c = problem.c;
+  pool.input = pool.window = problem.input;  // a window may lie anywhere
+  pool.output = problem.output;
+  pool.stride = pool.dilation = {1, 1, 1};
+  return pool;
+}
+
 void window_pool_planes(const WindowPoolProblem& problem, const WindowPoolTensors& tensors,
                         const ParallelFor& parallel) {
+  if (problem.direction == WindowPoolDirection::backward)
+    return max_pool_scatter(as_max_pool(problem), {tensors.input, tensors.output, tensors.indices},
+                            parallel);
   dispatch(problem.dtype, [&]<class T>(T) { Planes<T>(problem, tensors).run(parallel); });
 }
 

@@ -1,0 +1,371 @@
+// Depthwise convolution in nchw: lanes lie along w, runs of taps along h.
+//
+// A task is a channel of an image. Block by block of its outputs, the part of the source that they
+// read is copied with zeros around it, as numbers of type A, and split into phases: with stride 2
+// even and odd rows and columns lie apart, so that whatever the stride, neighbouring lanes read
+// neighbours. The sums of a block go to a buffer in L1, from where rows leave through the epilogue;
+// dgrad's parity classes along w, which share the copy, interleave on the way.
+// wgrad: a task is a channel, summed over all images, lanes along w, a sum for each lane.
+// Memory: a block's copy and sums, some 16 KiB each, more only if the taps lie far apart.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "cpu/conv/depthwise.h"
+
+namespace cnnkern::cpu::CNNKERN_CPU_ISA {
+
+/// The parts of the even lanes, or of the odd ones, of two vectors.
+template <class V, size_t... lane>
+inline V every_second(V low, V high, int odd, std::index_sequence<lane...>) {
+  return odd ? __builtin_shufflevector(low, high, (2 * lane + 1)...)
+             : __builtin_shufflevector(low, high, (2 * lane)...);
+}
+
+/// The lower, or the upper, half of a0 b0 a1 b1 ….
+template <class V, size_t... lane>
+inline V zip(V a, V b, int upper, std::index_sequence<lane...>) {
+  constexpr size_t size = sizeof...(lane);
+  return upper ? __builtin_shufflevector(a, b, (size / 2 + lane / 2 + lane % 2 * size)...)
+               : __builtin_shufflevector(a, b, (lane / 2 + lane % 2 * size)...);
+}
+
+/// What a block of outputs reads from one plane.
+template <class T>
+class PlaneBlock {
+  using A = accumulator_t<T>;
+  static constexpr auto sequence = std::make_index_sequence<lanes<A>>();
+  static constexpr int64_t most_elements = 4096, most_cols = 1024;
+
+ public:
+  /// For all gathers that differ only in their taps along w.
+  explicit PlaneBlock(std::span<const Gather> gathers) : g_(gathers[0]) {
+    int64_t width = 0;
+    bool any = false;
+    for (const Gather& gather : gathers) {
+      width = std::max(width, gather.grid.w);
+      if (gather.tap_count == 0) continue;
+      if (!any) g_ = gather;
+      any = true;
+      lowest_ = std::min(lowest_, gather.lowest.w);
+      highest_ = std::max(highest_, gather.highest.w);
+    }
+    if (!any) lowest_ = highest_ = 0;
+    const int64_t depth = any ? g_.taps_along.d : 0, height = g_.grid.h;
+    cols = std::min(width, most_cols);
+    pitch_ = cols + (highest_ - lowest_) / g_.step.w;
+    const int64_t beyond = (g_.highest.h - g_.lowest.h) / g_.step.h;
+    const int64_t row = std::max<int64_t>(depth, 1) * g_.step.h * g_.step.w * pitch_;
+    rows = std::clamp<int64_t>(most_elements / row - beyond, std::min<int64_t>(height, 4), height);
+    phase_ = (rows + beyond) * pitch_;
+    layer_ = g_.step.h * g_.step.w * phase_;
+    size_ = depth * layer_;
+    once_ = g_.grid.d == 1 && rows == height && cols == width;
+  }
+
+  int64_t rows, cols;  // of a block; the last ones of a plane have fewer
+
+  int64_t elements() const { return size_ + 2 * lanes<A>; }
+  int64_t pitch() const { return pitch_; }
+  bool whole_plane() const { return once_; }
+
+  /// Where the tap of output (0, 0) reads in the copy.
+  int64_t offset(const Gather& gather, int64_t tap) const {
+    const Tap& at = gather.taps[tap];
+    const int64_t h = at.h - g_.lowest.h, w = at.w - lowest_;
+    const int64_t layer = tap / (gather.taps_along.h * gather.taps_along.w);
+    return layer * layer_ + (h % g_.step.h * g_.step.w + w % g_.step.w) * phase_ +
+           h / g_.step.h * pitch_ + w / g_.step.w;
+  }
+
+  /// Copies what outputs from (d, y, x) on read. `to` holds zeros or an earlier block.
+  void fill(const T* plane, int64_t d, int64_t y, int64_t x, A* to) const {
+    if (!once_) std::fill_n(to, size_, A(0));  // else the same zeros stay zero
+    for (int64_t layer = 0; layer * layer_ < size_; ++layer, to += layer_) {
+      const int64_t at = d * g_.step.d + g_.taps[layer * g_.taps_along.h * g_.taps_along.w].d;
+      if (at >= 0 && at < g_.extent.d) fill_layer(plane + at * g_.strides.space.d, y, x, to);
+    }
+  }
+
+ private:
+  void fill_layer(const T* plane, int64_t y, int64_t x, A* to) const {
+    const int64_t first = y * g_.step.h + g_.lowest.h, left = x * g_.step.w + lowest_;
+    const int64_t begin = std::max<int64_t>(left, 0);
+    const int64_t end = std::min(left + pitch_ * g_.step.w, g_.extent.w);
+    const int64_t height = phase_ / pitch_;
+    if (begin >= end) return;
+    for (int64_t phase = 0; phase < g_.step.h; ++phase, to += g_.step.w * phase_) {
+      const Span inside(first + phase, g_.step.h, g_.extent.h, height);
+      for (int64_t row = inside.begin; row < inside.end; ++row)
+        split(plane + (first + phase + row * g_.step.h) * g_.strides.space.h + begin, begin - left,
+              end - begin, to + row * pitch_);
+    }
+  }
+
+  // Element i of a row goes to phase i mod step.w, place i / step.w; these are `count` from `i` on.
+  void split(const T* from, int64_t i, int64_t count, A* to) const {
+    const int64_t step = g_.step.w;
+    if (step == 1) {
+      copy_row(from, count, to + i);
+    } else if (step == 2) {
+      A* even = to + i % 2 * phase_ + i / 2;
+      A* odd = to + (i + 1) % 2 * phase_ + (i + 1) / 2;
+      const auto put = [&](Vec<A> low, Vec<A> high, int64_t size) {
+        store_lanes(even, every_second(low, high, 0, sequence), (size + 1) / 2);
+        store_lanes(odd, every_second(low, high, 1, sequence), size / 2);
+      };
+      for (; count >= 2 * lanes<A>; count -= 2 * lanes<A>) {
+        put(load<A>(from), load<A>(from + lanes<A>), 2 * lanes<A>);
+        from += 2 * lanes<A>;
+        even += lanes<A>;
+        odd += lanes<A>;
+      }
+      if (count > 0)
+        put(load_partial<A>(from, std::min<int64_t>(count, lanes<A>)),
+            load_partial<A>(from + lanes<A>, std::max<int64_t>(count - lanes<A>, 0)), count);
+    } else {
+      for (int64_t k = 0; k < count; ++k)
+        to[(i + k) % step * phase_ + (i + k) / step] = static_cast<A>(from[k]);
+    }
+  }
+
+  static void store_lanes(A* to, Vec<A> value, int64_t count) {
+    if (count == lanes<A>) store<A>(to, value);
+    else store_partial<A>(to, value, count);
+  }
+
+  static void copy_row(const T* from, int64_t count, A* to) {
+    for (; count >= lanes<A>; count -= lanes<A>, from += lanes<A>, to += lanes<A>)
+      store<A>(to, load<A>(from));
+    if (count > 0) store_partial<A>(to, load_partial<A>(from, count), count);
+  }
+
+  Gather g_;                                          // one that has taps
+  int64_t lowest_ = INT64_MAX, highest_ = INT64_MIN;  // along w, of all gathers
+  int64_t pitch_, phase_, layer_, size_;              // elements of a row, a phase, a plane, all
+  bool once_;  // every plane is one block, with its zeros in the same places
+};
+
+/// The runs of a gather along h in the copy; weights are expanded to a vector a tap.
+template <class T>
+Runs plane_runs(const Gather& g, const PlaneBlock<T>& block, int64_t* weight_pitch) {
+  constexpr int64_t size = lanes<accumulator_t<T>>;
+  Runs runs;
+  if (g.tap_count == 0) return runs;
+  const int64_t rows = g.taps_along.h, cols = g.taps_along.w;
+  const int64_t hop = run_hop(g.step.h, g.taps[0].h, rows > 1 ? g.taps[cols].h : 0, rows);
+  for (int64_t layer = 0; layer < g.taps_along.d; ++layer)
+    for (int64_t s = 0; s < cols; ++s)
+      for_each_run(0, rows, hop, [&](int64_t r, int64_t taps) {
+        const int64_t tap = (layer * rows + r) * cols + s;
+        runs.add({block.offset(g, tap), tap * size, taps});
+      });
+  *weight_pitch = hop * cols * size;
+  return runs;
+}
+
+/// body(d, y, x, rows, cols) for all blocks of a gather's grid.
+template <class T, class Body>
+void for_each_block(const PlaneBlock<T>& block, const Extent3& grid, Body&& body) {
+  for (int64_t d = 0; d < grid.d; ++d)
+    for (int64_t y = 0; y < grid.h; y += block.rows)
+      for (int64_t x = 0; x < grid.w; x += block.cols)
+        body(d, y, x, std::min(block.rows, grid.h - y), std::min(block.cols, grid.w - x));
+}
+
+// The parity classes along w, which share a copy of the source.
+template <class T>
+class PlaneRows {
+  using A = accumulator_t<T>;
+
+ public:
+  explicit PlaneRows(std::span<const GatherConv> parts)
+      : parts_(parts), block_(gathers(parts)), runs_(parts.size()), weight_pitch_(parts.size()) {
+    for (size_t i = 0; i < parts.size(); ++i)
+      runs_[i] = plane_runs(parts[i].gather, block_, &weight_pitch_[i]);
+    sums_pitch_ = ceil_div(block_.cols, lanes<A>) * lanes<A>;
+    for (const GatherConv& part : parts) taps_ = std::max(taps_, part.gather.tap_count);
+  }
+
+  /// Of one thread.
+  struct Scratch {
+    Buffer<A> source, sums, weights, row;
+
+    explicit Scratch(const PlaneRows& rows)
+        : source(rows.block_.elements()),
+          sums(rows.classes() * rows.class_size()),
+          weights(rows.taps_ * lanes<A>),
+          row(rows.classes() * rows.sums_pitch_) {
+      std::fill_n(source.get(), rows.block_.elements(), A(0));
+    }
+  };
+
+  /// All rows of these classes in the planes of one group.
+  void run(int64_t n, int64_t group, const Scratch& scratch) const {
+    const GatherConv& first = parts_[0];
+    const Gather& g = first.gather;
+    const T* const source = static_cast<const T*>(g.source) + n * g.strides.n;
+    for (int64_t filter = 0; filter < first.filters; ++filter) {
+      const int64_t dest = group * first.filters + filter;
+      const A bias = first.bias ? static_cast<A>(static_cast<const T*>(first.bias)[dest]) : A(0);
+      for_each_block(block_, g.grid, [&](int64_t d, int64_t y, int64_t x, int64_t rows, int64_t) {
+        const int64_t to = first.dest_strides.at(n, dest, d, y, 0) + x * classes();
+        for (int64_t c = 0; c < g.channels; ++c) {
+          if (filter == 0 || g.channels > 1 || !block_.whole_plane())
+            block_.fill(source + (group * g.channels + c) * g.strides.c, d, y, x,
+                        scratch.source.get());
+          for (size_t part = 0; part < parts_.size(); ++part)
+            add(part, group, filter, c, rows, bias, scratch);
+        }
+        finish(to, x, rows, scratch);
+      });
+    }
+  }
+
+ private:
+  static std::vector<Gather> gathers(std::span<const GatherConv> parts) {
+    std::vector<Gather> result;
+    for (const GatherConv& part : parts) result.push_back(part.gather);
+    return result;
+  }
+  int64_t classes() const { return static_cast<int64_t>(parts_.size()); }
+  int64_t class_size() const { return block_.rows * sums_pitch_; }
+
+  // A channel's share in the sums of a block; the first one begins with the bias.
+  void add(size_t part, int64_t group, int64_t filter, int64_t c, int64_t rows, A bias,
+           const Scratch& scratch) const {
+    const GatherConv& conv = parts_[part];
+    const T* const weight = static_cast<const T*>(conv.weight) + group * conv.weight_group +
+                            filter * conv.weight_filter + c * conv.weight_channel;
+    A* const weights = scratch.weights.get();
+    for (int64_t t = 0; t < conv.gather.tap_count; ++t)
+      store<A>(weights + t * lanes<A>,
+               broadcast(static_cast<A>(weight[conv.gather.taps[t].weight])));
+    const LaneReader<A, true> read{lanes<A>};
+    const int64_t pitch = block_.pitch();
+    in_fours(0, rows, [&]<int count>(std::integral_constant<int, count>, int64_t row) {
+      const A* const source = scratch.source.get() + row * pitch;
+      A* const to = &scratch.sums[static_cast<int64_t>(part) * class_size() + row * sums_pitch_];
+      for (int64_t x = 0; x < sums_pitch_; x += lanes<A>) {
+        Vec<A> sums[count];
+        for (int i = 0; i < count; ++i)
+          sums[i] = c > 0 ? load<A>(to + i * sums_pitch_ + x) : broadcast(bias);
+        slide_all<count>(read, runs_[part], source + x, pitch, weights, weight_pitch_[part], sums);
+        for (int i = 0; i < count; ++i) store<A>(to + i * sums_pitch_ + x, sums[i]);
+      }
+    });
+  }
+
+  // The sums of a block to the destination.
+  void finish(int64_t to, int64_t x, int64_t rows, const Scratch& scratch) const {
+    const Epilogue<A, T> epilogue(parts_[0]);
+    int64_t count = 0;
+    for (const GatherConv& part : parts_)
+      count += std::clamp<int64_t>(part.gather.grid.w - x, 0, block_.cols);
+    for (int64_t row = 0; row < rows; ++row, to += parts_[0].dest_strides.space.h) {
+      const A* from = &scratch.sums[row * sums_pitch_];
+      if (classes() > 1) {
+        interleave(from, scratch.row.get());
+        from = scratch.row.get();
+      }
+      int64_t i = 0;
+      for (; i + lanes<A> <= count; i += lanes<A>) epilogue.store(to + i, load<A>(from + i));
+      if (i < count) epilogue.store(to + i, load<A>(from + i), count - i);
+    }
+  }
+
+  void interleave(const A* from, A* to) const {
+    constexpr auto sequence = std::make_index_sequence<lanes<A>>();
+    if (classes() == 2) {
+      for (int64_t x = 0; x < sums_pitch_; x += lanes<A>) {
+        const Vec<A> even = load<A>(from + x), odd = load<A>(from + class_size() + x);
+        store<A>(to + 2 * x, zip(even, odd, 0, sequence));
+        store<A>(to + 2 * x + lanes<A>, zip(even, odd, 1, sequence));
+      }
+      return;
+    }
+    for (int64_t part = 0; part < classes(); ++part)
+      for (int64_t x = 0; x < block_.cols; ++x)
+        to[x * classes() + part] = from[part * class_size() + x];
+  }
+
+  std::span<const GatherConv> parts_;
+  PlaneBlock<T> block_;
+  std::vector<Runs> runs_;
+  std::vector<int64_t> weight_pitch_;
+  int64_t sums_pitch_, taps_ = 0;
+};
+
+template <class T>
+void depthwise_planes(const GatherClasses& all, const ParallelFor& parallel) {
+  std::vector<PlaneRows<T>> rows;
+  const auto width = static_cast<size_t>(all.classes.w);
+  for (size_t first = 0; first < all.parts.size(); first += width)
+    rows.emplace_back(std::span(all.parts).subspan(first, width));
+  const int64_t groups = all.parts[0].groups;
+  parallel(all.parts[0].gather.images * groups, [&](int64_t begin, int64_t end) {
+    std::vector<std::unique_ptr<typename PlaneRows<T>::Scratch>> scratch;
+    for (const PlaneRows<T>& each : rows)
+      scratch.push_back(std::make_unique<typename PlaneRows<T>::Scratch>(each));
+    for (int64_t task = begin; task < end; ++task)
+      for (size_t i = 0; i < rows.size(); ++i)
+        rows[i].run(task / groups, task % groups, *scratch[i]);
+  });
+}
+
+template <class T>
+void depthwise_weights_planes(const ReduceConv& conv, const ParallelFor& parallel) {
+  using A = accumulator_t<T>;
+  const Gather &x = conv.patches, &y = conv.gradient;
+  const PlaneBlock<T> block(std::span(&x, 1));
+  int64_t hop = 0;
+  const Runs runs = plane_runs(x, block, &hop);
+  const int64_t filters = y.channels, size = x.tap_count * lanes<A>, width = x.grid.w;
+  const T* const inputs = static_cast<const T*>(x.source);
+  parallel(conv.groups, [&](int64_t begin, int64_t end) {
+    Buffer<A> source(block.elements()), sums(filters * size);
+    std::fill_n(source.get(), block.elements(), A(0));
+    for (int64_t group = begin; group < end; ++group) {
+      std::fill_n(sums.get(), filters * size, A(0));
+      // The sums of a filter over a block.
+      const auto add = [&](const T* gradient, int64_t rows, int64_t cols, A* to) {
+        runs.for_each([&](const Run& run) {
+          with_taps(run.taps, [&]<int taps>(std::integral_constant<int, taps>) {
+            Vec<A> own[taps];
+            for (int i = 0; i < taps; ++i) own[i] = load<A>(to + run.weight + i * hop);
+            in_fours(0, rows, [&]<int count>(std::integral_constant<int, count>, int64_t row) {
+              for (int64_t col = 0; col < cols; col += lanes<A>)
+                with_reader<A>(std::min<int64_t>(lanes<A>, cols - col), [&](const auto& read) {
+                  slide_reduce<count, taps, A>(
+                      read, gradient + row * width + col, width,
+                      source.get() + run.source + row * block.pitch() + col, block.pitch(), own);
+                });
+            });
+            for (int i = 0; i < taps; ++i) store<A>(to + run.weight + i * hop, own[i]);
+          });
+        });
+      };
+      for (int64_t n = 0; n < x.images; ++n)
+        for_each_block(
+            block, x.grid, [&](int64_t d, int64_t h, int64_t w, int64_t rows, int64_t cols) {
+              block.fill(inputs + n * x.strides.n + group * x.strides.c, d, h, w, source.get());
+              for (int64_t filter = 0; filter < filters; ++filter)
+                add(static_cast<const T*>(y.source) +
+                        y.strides.at(n, group * filters + filter, d, h, w),
+                    rows, cols, sums.get() + filter * size);
+            });
+      for (int64_t i = 0; i < filters * x.tap_count; ++i) {
+        const Vec<A> lane_sums = load<A>(&sums[i * lanes<A>]);
+        A sum = 0;
+        for (int lane = 0; lane < lanes<A>; ++lane) sum += lane_sums[lane];
+        static_cast<T*>(
+            conv.weight)[group * conv.weight_group + i / x.tap_count * conv.weight_filter +
+                         x.taps[i % x.tap_count].weight] = static_cast<T>(sum);
+      }
+    }
+  });
+}
+
+}  // namespace cnnkern::cpu::CNNKERN_CPU_ISA
