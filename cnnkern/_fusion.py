@@ -40,7 +40,8 @@ _CALLS: dict[Any, Callable[..., Any]] = {
 _NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
 _DROPOUTS = (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout)
 _ACTIVATIONS: dict[Any, str] = {
-    torch.nn.ReLU: "relu", torch.nn.Tanh: "tanh", torch.nn.Sigmoid: "sigmoid",
+    torch.nn.ReLU: "relu", torch.nn.ReLU6: "relu6", torch.nn.Tanh: "tanh",
+    torch.nn.Sigmoid: "sigmoid", F.relu6: "relu6",
     torch.nn.GELU: "gelu", torch.nn.SiLU: "silu", torch.nn.Hardswish: "hardswish",
     F.relu: "relu", F.tanh: "tanh", F.sigmoid: "sigmoid", F.gelu: "gelu", F.silu: "silu",
     F.hardswish: "hardswish", torch.relu: "relu", torch.relu_: "relu", torch.tanh: "tanh",

@@ -59,10 +59,10 @@ def optimize(
     """A copy of the model for evaluation, on cnnkern's kernels and faster than ``convert``'s.
 
     The model is traced with :mod:`torch.fx`. Batch norms are folded into the convolutions before
-    them; a residual and an activation (relu, tanh, sigmoid, gelu, silu, hardswish) after one are
-    computed in its kernel; dropout is gone; 2-d and 3-d convolutions keep their tensors in channels
-    last. All other layers of torch.nn that cnnkern has are converted. Parameters are frozen; the
-    original is not touched. Outputs may be in channels last.
+    them; a residual and an activation (relu, relu6, tanh, sigmoid, gelu, silu, hardswish) after one
+    are computed in its kernel; dropout is gone; 2-d and 3-d convolutions keep their tensors in
+    channels last. All other layers of torch.nn that cnnkern has are converted. Parameters are
+    frozen; the original is not touched. Outputs may be in channels last.
 
     Where this cannot be done, a warning names the layer and why. A module that cannot be traced is
     converted and stays as it is inside; if that is the model itself, the copy is a converted one.

@@ -130,6 +130,8 @@ ACTIVATIONS = {
     "sigmoid": (lambda m, x: torch.sigmoid(m.conv(x)), None),
     "gelu": (lambda m, x: F.gelu(m.conv(x)), None),
     "silu": (lambda m, x: m.act(m.conv(x)), nn.SiLU(inplace=True)),
+    "relu6": (lambda m, x: m.act(m.conv(x)), nn.ReLU6(inplace=True)),
+    "F.relu6": (lambda m, x: F.relu6(m.conv(x)), None),
     "hardswish": (lambda m, x: m.act(m.conv(x)), nn.Hardswish()),
 }
 
