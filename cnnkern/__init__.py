@@ -66,4 +66,5 @@ from cnnkern.nn import Unfold as Unfold
 from cnnkern.nn import WeightedAvgPool1d as WeightedAvgPool1d
 from cnnkern.nn import WeightedAvgPool2d as WeightedAvgPool2d
 from cnnkern.nn import WeightedAvgPool3d as WeightedAvgPool3d
+from cnnkern.optimize import optimize as optimize
 from cnnkern.version import __version__ as __version__

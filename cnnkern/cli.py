@@ -33,6 +33,11 @@ class Device(str, Enum):
     cuda = "cuda"
 
 
+class Suite(str, Enum):
+    cpu = "cpu"
+    nets = "nets"
+
+
 class Backend(str, Enum):
     auto = "auto"
     cpu = "cpu"
@@ -61,6 +66,11 @@ ProfileOption = Annotated[
 Target = Annotated[
     str, typer.Argument(help="lenet5, alexnet, resnet50, a file of problems, or one problem.")
 ]
+SuiteOption = Annotated[
+    Suite | None,
+    typer.Option(help="Instead of a target: layers in groups (cpu), or whole networks (nets)."),
+]
+Quick = Annotated[bool, typer.Option("--quick", help="A suite on one image, small for networks.")]
 Results = Annotated[Path, typer.Option(help="Folder of the CSV file (rows are added) and picture.")]
 Budget = Annotated[float, typer.Option(min=0.001, help="Seconds of sampling for each timed call.")]
 TensorDevice = Annotated[Device, typer.Option(help="Where the tensors live.")]
@@ -136,14 +146,25 @@ def summary(model: ModelName) -> None:
 
 @app.command()
 def bench(
-    target: Target,
+    target: Target = "",
     device: TensorDevice = Device.cpu,
     out: Results = Path("benchmarks/results"),
     budget: Budget = 0.25,
+    suite: SuiteOption = None,
+    quick: Quick = False,
 ) -> None:
-    """Times layers against PyTorch in its best memory format."""
+    """Times layers against PyTorch in its best memory format, or one of two suites on the CPU."""
     from cnnkern import bench as benchmark
 
+    if bool(target) == bool(suite):
+        raise ValueError("bench: give a target (a network, a file, a problem) or --suite, not both")
+    if quick and not suite:
+        raise ValueError("bench: --quick goes with --suite")
+    if suite:
+        if device is not Device.cpu:
+            raise ValueError("bench: the suites run on the CPU")
+        _bench_suite(suite, quick, budget, out)
+        return
     _require(device)
     net, problems = benchmark.resolve(target)
     console = Console()
@@ -154,6 +175,22 @@ def bench(
     picture = benchmark.draw_ratios([rows], out / f"{name}.png")
     text = f"rows added to {out / name}.csv, picture in {picture}"
     console.print(text, highlight=False, soft_wrap=True)
+
+
+def _bench_suite(suite: Suite, quick: bool, budget: float, out: Path) -> None:
+    from cnnkern import bench as benchmark
+
+    console = Console(width=max(Console().width, 100))
+    if suite is Suite.nets:
+        rows = benchmark.run_nets(budget, console, quick=quick)
+        table = benchmark.net_table(rows)
+    else:
+        rows = benchmark.run_suite(budget, console, quick=quick)
+        table = benchmark.group_table(rows)
+    name = f"{suite.value}_quick" if quick else suite.value
+    benchmark.append_rows(out / f"{name}.csv", rows)
+    console.print(table)
+    console.print(f"rows added to {out / name}.csv", highlight=False, soft_wrap=True)
 
 
 @app.command()

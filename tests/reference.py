@@ -73,6 +73,7 @@ def activation(problem: Problem, z: np.ndarray) -> np.ndarray:
     return {
         None: lambda: z,
         "relu": lambda: np.maximum(z, 0),
+        "relu6": lambda: np.clip(z, 0, 6),
         "tanh": lambda: np.tanh(z),
         "sigmoid": sigmoid,
         "gelu": lambda: z * (1 + np.vectorize(math.erf)(z / math.sqrt(2))) / 2,

@@ -1,20 +1,25 @@
 """The benchmark: its method, its records, its picture, and README's agreement with them."""
 
+import io
 import os
+import re
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
 import cnnkern
 from cnnkern import _C, bench
 from cnnkern.bench.record import newest_run
 from cnnkern.bench.run import Disagreement
+from cnnkern.bench.suite import FILES, suite_problems
 from cnnkern.bench.workload import Workload
 from cnnkern.problems import Problem
 
@@ -139,3 +144,98 @@ def test_readme_agrees_with_the_recorded_rows() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
+
+
+# --------------------------------------------------------------------------------------------------
+# The suites
+
+
+def test_a_row_for_each_memory_format() -> None:
+    found = bench.run(SMALL[:1], net="net", budget=1e-4, each_layout=True)
+    assert [(row.layout, row.torch_layout) for row in found] == [("nchw", "nchw"), ("nhwc", "nhwc")]
+    assert len({row.problem for row in found}) == 1
+    first, second = (replace(row, cnnkern_us=1, torch_us=t) for row, t in zip(found, (6, 4)))
+    first, second = replace(first, ratio=6, cnnkern_us=2), replace(second, ratio=4)
+    assert bench.ratios([first, second], "nchw") == [6]
+    assert bench.ratios([first, second], "nhwc") == [4]
+    assert bench.ratios([first, second], "best") == [4]
+    assert bench.ratios([first], "nhwc") == []
+
+
+def test_every_problem_of_the_suite_is_in_a_group() -> None:
+    counts = {id(group): 0 for group in bench.GROUPS}
+    for file in FILES:
+        for text in suite_problems(file):
+            problem, held = Problem.parse(text), 0
+            for group in bench.GROUPS:
+                if problem.direction == group.direction and group.holds(file, problem):
+                    counts[id(group)] += 1
+                    held += 1
+            assert held, text
+            Workload(Problem.parse(suite_problems(file, quick=True)[0]), "cpu")
+    assert min(counts.values()) >= 3, counts
+    targets = {(g.name, g.direction, g.against): g.target for g in bench.GROUPS}
+    assert len(targets) == len(bench.GROUPS)
+    assert targets["max pool", "backward", "nchw"] == 6
+
+
+def test_quick_problems_are_of_one_image() -> None:
+    assert suite_problems("alexnet")[0].endswith(" n16c3h224w224k64r11s11u4p2 fprop")
+    assert suite_problems("alexnet", quick=True)[0].endswith(" n1c3h224w224k64r11s11u4p2 fprop")
+    assert all("n1g" in text or "n1c" in text for text in suite_problems("depthwise", quick=True))
+
+
+def test_the_cpu_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "\n".join(problem.replace("net.", "vgg16.") for problem in SMALL)
+    (tmp_path / "vgg16.txt").write_text(text)
+    monkeypatch.setattr("cnnkern.bench.problems._FOLDERS", [tmp_path])
+    rows = bench.run_suite(1e-4, Console(quiet=True), files=["vgg16"])
+    assert len(rows) == 2 * len(SMALL) and len({row.date for row in rows}) == 1
+    assert {row.net for row in rows} == {"vgg16"}
+    console = Console(width=120, record=True, quiet=False, file=io.StringIO())
+    console.print(bench.group_table(rows))
+    printed = console.export_text()
+    for line in ("dense +fprop +best +1 ", "dense +wgrad +nchw +1 ", "float64 +dgrad +best +1 "):
+        assert re.search(line, printed), printed
+    assert "depthwise" not in printed
+
+
+class Tiny(torch.nn.Sequential):
+    def __init__(self) -> None:
+        conv = torch.nn.Conv2d(3, 4, 3, padding=1, bias=False)
+        tail = (torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(4, 5))
+        super().__init__(conv, torch.nn.BatchNorm2d(4), torch.nn.ReLU(), *tail)
+
+
+def test_the_suite_of_networks() -> None:
+    console = Console(quiet=True)
+    rows = bench.run_nets(1e-4, console, nets=["tiny"], quick=True, create=lambda _: Tiny())
+    rivals = {(row.direction, row.torch_layout, row.kernel) for row in rows}
+    onnx = {("inference", "onnxruntime", "optimize")} if find_spec("onnxruntime") else set()
+    assert rivals - onnx == {
+        ("inference", "nchw", "optimize"),
+        ("inference", "nhwc", "optimize"),
+        ("inference", "compile", "optimize"),
+        ("training", "nchw", "convert"),
+        ("training", "nhwc", "convert"),
+    }
+    assert onnx <= rivals
+    assert all(row.ratio == row.torch_us / row.cnnkern_us for row in rows)
+    assert {row.problem for row in rows} == {"1x3x64x64"}
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(bench.net_table(rows))
+    assert "mean, inference" in console.export_text()
+
+
+def test_networks_that_disagree_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cnnkern, "optimize", lambda model, _: torch.nn.Sequential(model, Twice()))
+    monkeypatch.setattr("cnnkern.bench.nets._onnxruntime", lambda model, x: lambda: model(x))
+    with pytest.raises(RuntimeError, match=r"tiny: optimize differs from eager PyTorch by 1\.0e"):
+        bench.run_nets(
+            1e-4, Console(quiet=True), nets=["tiny"], quick=True, create=lambda _: Tiny()
+        )
+
+
+class Twice(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * x

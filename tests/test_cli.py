@@ -1,5 +1,6 @@
 """The command: what it prints, what it writes, and the sentences it fails with."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -137,3 +138,29 @@ def test_cuda_without_a_gpu_names_the_way_out(monkeypatch: pytest.MonkeyPatch) -
         result = run(*command.split(), "--device", "cuda")
         assert result.exit_code == 2
         assert "torch sees no GPU here; use --device cpu" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        ([], "give a target"),
+        (["lenet5", "--suite", "cpu"], "give a target .* or --suite, not both"),
+        (["lenet5", "--quick"], "--quick goes with --suite"),
+        (["--suite", "nets", "--device", "cuda"], "the suites run on the CPU"),
+    ],
+)
+def test_bench_says_what_it_takes(arguments: list[str], sentence: str) -> None:
+    result = run("bench", *arguments)
+    assert result.exit_code == 2 and re.search(sentence, result.output), result.output
+
+
+def test_bench_writes_a_suites_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cnnkern.bench.suite.resolve", lambda file: (file, [f"{file}.x {POOL}"]))
+    result = run("bench", "--suite", "cpu", "--quick", "--out", tmp_path, "--budget", 0.001)
+    assert result.exit_code == 0, result.output
+    rows = bench.read_rows(tmp_path / "cpu_quick.csv")
+    assert {row.problem for row in rows} == {POOL.replace("n2", "n1")}
+    assert "max pool" in result.stdout and [*tmp_path.iterdir()] == [tmp_path / "cpu_quick.csv"]
+
+
+POOL = "n2c3h9w8r3s3u2 maxpool"

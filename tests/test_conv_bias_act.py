@@ -18,6 +18,7 @@ F = torch.nn.functional
 ACTIVATIONS = {
     None: lambda z: z,
     "relu": F.relu,
+    "relu6": F.relu6,
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
     "gelu": F.gelu,
@@ -95,6 +96,7 @@ def test_values(backend, dims, dtype, last, activation):
 EXACT = {  # by mpmath, in 50 digits
     None: lambda x: x,
     "relu": lambda x: max(x, 0),
+    "relu6": lambda x: min(max(x, 0), 6),
     "tanh": mpmath.tanh,
     "sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)),
     "gelu": lambda x: x * mpmath.erfc(-x / mpmath.sqrt(2)) / 2,
@@ -191,7 +193,7 @@ def test_unbatched_and_empty():
 @pytest.mark.parametrize("dims, count", [(1, 4), (2, 3), (3, 4)])
 def test_gradcheck(dims, count, activation):
     args = tensors(dims)[:count]
-    args[2].add_(1 / 512)  # off the corners of relu and hardswish, which no difference may cross
+    args[2].add_(1 / 512)  # off the corners of relu, relu6, hardswish: no difference may cross them
     args = [t.requires_grad_() for t in args]
     torch.autograd.gradcheck(fused(dims, activation), args, fast_mode=True)
     torch.autograd.gradgradcheck(fused(dims, activation), args, fast_mode=True)
@@ -405,7 +407,7 @@ def test_explain_names_the_epilogue():
 def test_errors(device):
     x, w, b, r = (t.to(device) for t in tensors(2))
     conv = ours.conv2d_bias_act
-    with pytest.raises(ValueError, match="activation is 'swish', but relu, tanh, sigmoid, gelu"):
+    with pytest.raises(ValueError, match="activation is 'swish', but relu, relu6, tanh, sigmoid"):
         conv(x, w, b, activation="swish")
     with pytest.raises(ValueError, match="ConvBlock2d: activation is 'swish'"):
         cnnkern.ConvBlock2d(1, 1, 1, activation="swish")

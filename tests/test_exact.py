@@ -22,7 +22,7 @@ needs_emulator = pytest.mark.skipif(bool(cases.has_emulator()), reason=cases.has
 
 
 def is_exact(case: Case) -> bool:
-    return Problem.parse(case.text).activation in (None, "relu")
+    return Problem.parse(case.text).activation in (None, "relu", "relu6")
 
 
 def settled(case: Case, found: torch.Tensor, wanted: np.ndarray) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""A frozen, compiled model: what follows a convolution is folded into its constants, as torch's."""
+"""A compiled model: what follows a convolution goes into its constants or its kernel."""
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ from torch import nn
 from torch._dynamo.utils import counters
 from torch._inductor import config
 from torch._inductor.utils import run_and_get_code
+from torch.nn import functional as F
 
 import cnnkern
 
@@ -55,7 +56,7 @@ def test_batch_norm_and_the_like_are_folded(bias):
     converted, x = cnnkern.convert(model), torch.randn(2, 3, 8, 8)
     y, code, folded = compiled(converted, x)
     torch.testing.assert_close(y, model(x), rtol=1e-5, atol=1e-5)
-    assert "cnnkern.conv_forward" in code and "convolution_pointwise" not in code
+    assert "cnnkern.conv_forward.default" in code and "convolution_pointwise" not in code
     assert folded == compiled(model, x)[2] > 0
 
 
@@ -76,3 +77,93 @@ def test_shared_weights_keep_their_values():
     y, _, folded = compiled(cnnkern.convert(model), x)
     torch.testing.assert_close(y, model(x), rtol=1e-5, atol=1e-5)
     assert folded > 0
+
+
+# --------------------------------------------------------------------------------------------------
+# Activations and residuals, in every compiled graph
+
+
+class Chains(nn.Module):
+    def __init__(self, forward) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, padding=1)
+        self.call = forward
+
+    def forward(self, x: torch.Tensor):
+        return self.call(self.conv, x)
+
+
+def run(forward, x=None, grad=False, **options):
+    """The names of cnnkern's operators in the compiled forward graph, whose result is checked."""
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    model = cnnkern.convert(Chains(forward))
+    x = torch.randn(2, 4, 6, 7) if x is None else x
+    graphs = []
+    observe = {"post_grad_custom_post_pass": lambda graph: graphs.append(names(graph))}
+    with config.patch(fx_graph_cache=False, **observe), torch.set_grad_enabled(grad):
+        compiled = torch.compile(model, fullgraph=True, **options)
+        torch.testing.assert_close(compiled(x), model(x), rtol=1e-5, atol=1e-5)
+    return graphs[0]
+
+
+def names(graph):
+    called = [str(node.target) for node in graph.nodes if node.op == "call_function"]
+    return [name.split(".")[1] for name in called if name.startswith("cnnkern.")]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        F.relu, F.relu6, torch.tanh, torch.sigmoid, F.silu, F.gelu, F.hardswish,
+    ],
+    ids=lambda function: function.__name__,
+)  # fmt: skip
+def test_activations_and_residuals_are_fused(function):
+    found = run(
+        lambda conv, x: (
+            function(conv(x)), function(conv(x) + x), function(x + conv(x)), conv(x) + x,
+        )
+    )  # fmt: skip
+    assert found == ["conv_bias_act"] * 4
+
+
+def in_place(conv, x):
+    y = conv(x)
+    y += x
+    return y.relu_()
+
+
+def test_what_is_fused_and_what_not():
+    assert run(in_place) == ["conv_bias_act"]
+    assert run(lambda conv, x: (lambda y: F.relu(y) + y)(conv(x))) == ["conv_forward"]
+    assert run(lambda conv, x: conv(x) + x[:, :, :1]) == ["conv_forward"]
+    assert run(lambda conv, x: conv(x) + 1) == ["conv_forward"]
+    assert run(lambda conv, x: F.hardtanh(conv(x), 0, 5)) == ["conv_forward"]
+    assert run(lambda conv, x: F.relu(conv(x) + conv(x + 1))) == ["conv_forward", "conv_bias_act"]
+    assert run(lambda conv, x: F.relu(conv(x) + x), dynamic=True) == ["conv_bias_act"]
+    last = torch.randn(2, 4, 6, 7).contiguous(memory_format=torch.channels_last)
+    assert run(lambda conv, x: F.relu(conv(x) + x), last) == ["conv_bias_act"]
+    assert run(lambda conv, x: F.relu(conv(x) + x.mT.contiguous().mT), last) == ["conv_bias_act"]
+
+
+def test_training_fuses_what_its_gradient_does_not_need():
+    x = torch.randn(2, 4, 6, 7)
+    assert run(lambda conv, x: F.relu(conv(x) + x), x, grad=True) == ["conv_bias_act"]
+    assert run(lambda conv, x: F.silu(conv(x)), x, grad=True) == ["conv_forward"]
+    torch._dynamo.reset()
+    model = cnnkern.convert(Chains(lambda conv, x: F.relu(conv(x) + x)))
+    parameters = list(model.parameters())
+    wanted = torch.autograd.grad(model(x).square().sum(), parameters)
+    compiled = torch.compile(model, fullgraph=True)
+    found = torch.autograd.grad(compiled(x).square().sum(), parameters)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_frozen_batch_norms_are_folded_before_the_activation_is_fused():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU6()).eval()
+    x = torch.randn(2, 3, 8, 8)
+    y, code, folded = compiled(cnnkern.convert(model), x)
+    torch.testing.assert_close(y, model(x), rtol=1e-5, atol=1e-5)
+    assert folded and "cnnkern.conv_bias_act" in code and "conv_forward.default" not in code

@@ -11,7 +11,13 @@ from cnnkern import problems, testing
 from cnnkern.problems import Problem
 
 F = torch.nn.functional
-ACTIVATIONS = {None: lambda z: z, "relu": F.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
+ACTIVATIONS = {
+    None: lambda z: z,
+    "relu": F.relu,
+    "relu6": F.relu6,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+}
 ACTIVATIONS |= {"gelu": F.gelu, "silu": F.silu, "hardswish": F.hardswish}
 CHOSEN = ("f32 nchw", "f64 nhwc", "f16 nhwc", "bf16 nchw")  # the exact tests have them all
 CASES = [

@@ -1,8 +1,8 @@
 """The fused convolution: activation(conv + bias + residual), and its derivatives.
 
-relu, tanh and sigmoid are differentiated through the output. gelu, silu and hardswish need what
-they were taken of, the pre-activation, which the kernel keeps as a second result where a derivative
-may be asked for. It is an output like any other: higher derivatives flow through it.
+relu, relu6, tanh and sigmoid are differentiated through the output. gelu, silu and hardswish need
+what they were taken of, the pre-activation, which the kernel keeps as a second result where a
+derivative may be asked for. It is an output like any other: higher derivatives flow through it.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ def _silu_backward(grad: Tensor, z: Tensor) -> Tensor:
 
 _OF_OUTPUT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "relu": lambda grad, y: _aten.threshold_backward(grad, y, 0),
+    "relu6": lambda grad, y: _aten.hardtanh_backward(grad, y, 0, 6),
     "tanh": lambda grad, y: _aten.tanh_backward(grad, y),
     "sigmoid": lambda grad, y: _aten.sigmoid_backward(grad, y),
 }

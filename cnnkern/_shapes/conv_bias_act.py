@@ -7,7 +7,7 @@ from torch import Tensor
 from cnnkern._shapes import Ints, require
 from cnnkern._shapes.convolution import conv_output
 
-ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "silu", "hardswish")
+ACTIVATIONS = ("relu", "relu6", "tanh", "sigmoid", "gelu", "silu", "hardswish")
 
 
 def output_size(

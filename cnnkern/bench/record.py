@@ -23,6 +23,8 @@ class Row:
 
     ``ratio`` is PyTorch's time by cnnkern's: above 1, cnnkern is faster. GFLOP/s are 0 for
     pooling. ``commit`` is empty outside a git checkout and ends in + if files had been changed.
+    Of a whole network ``direction`` is inference or training, ``kernel`` how it was put on cnnkern
+    (optimize, convert), ``torch_layout`` whom it is compared with (:mod:`cnnkern.bench.nets`).
     """
 
     date: str
@@ -81,6 +83,8 @@ def cpu_model() -> str:
 def append_rows(path: str | Path, rows: Sequence[Row]) -> None:
     """Adds lines to a CSV file, which is created with a header if there is none.
 
+    They are written to a file beside it, which then takes its place: all of them, or none.
+
     Raises:
         ValueError: the file has other columns.
     """
@@ -91,13 +95,17 @@ def append_rows(path: str | Path, rows: Sequence[Row]) -> None:
         with path.open(newline="") as file:
             if (header := next(csv.reader(file), [])) != names:
                 raise ValueError(f"{path}: has the columns {header}, but rows have {names}")
-    with path.open("a", newline="") as file:
+    new = path.with_name(f"{path.name}.new")
+    with new.open("w", newline="") as file:
         writer = csv.DictWriter(file, names, lineterminator="\n")
-        if file.tell() == 0:
+        if path.exists():
+            file.write(path.read_text())
+        else:
             writer.writeheader()
         for row in rows:
             values = asdict(row).items()
             writer.writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in values})
+    new.replace(path)
 
 
 def read_rows(path: str | Path) -> list[Row]:

@@ -13,7 +13,7 @@ from torch.nn import functional as torch_functional
 import cnnkern
 from cnnkern import _C
 from cnnkern.bench.record import Row, describe_run
-from cnnkern.bench.timing import measure
+from cnnkern.bench.timing import Timing, measure
 from cnnkern.bench.workload import Workload, flops
 from cnnkern.problems import Problem
 from cnnkern.progress import progress_bar
@@ -37,24 +37,28 @@ def run(
     device: str = "cpu",
     budget: float = 0.25,
     on_row: Callable[[Row], Any] = lambda row: None,
+    each_layout: bool = False,
+    origin: dict[str, Any] | None = None,
 ) -> list[Row]:
     """Times each problem; ``on_row`` is told each result as it comes.
 
     Both run in every memory format that such tensors have, whichever the problem names, and the
-    best of each counts.
+    best of each counts; with ``each_layout`` there is instead a row for each memory format, with
+    both in it.
 
     Args:
         problems: strings, each naming one direction (see :func:`cnnkern.bench.resolve`).
         net: the name under which the rows are recorded.
         device: cpu or cuda.
         budget: seconds of sampling for each of the compared calls.
+        origin: what :func:`describe_run` found for a larger run that this one is part of.
     """
-    origin = describe_run(device)
+    origin = origin or describe_run(device)
     rows = []
     for text in problems:
-        row = _run_one(text, net, device, budget, origin)
-        rows.append(row)
-        on_row(row)
+        found = _run_one(text, net, device, budget, origin, each_layout)
+        rows += found
+        on_row(found[-1])
     return rows
 
 
@@ -71,7 +75,9 @@ def run_with_progress(
         return run(problems, net, device, budget, show)
 
 
-def _run_one(text: str, net: str, device: str, budget: float, origin: dict[str, Any]) -> Row:
+def _run_one(
+    text: str, net: str, device: str, budget: float, origin: dict[str, Any], each_layout: bool
+) -> list[Row]:
     problem = Problem.parse(text)
     workload = Workload(problem, device)
     layouts = workload.layouts()
@@ -82,12 +88,20 @@ def _run_one(text: str, net: str, device: str, budget: float, origin: dict[str, 
 
     synchronize = torch.cuda.synchronize if device == "cuda" else lambda: None
     timings = measure({**ours, **theirs}, budget, synchronize)
-    my_layout, torch_layout = (
-        min(layouts, key=lambda layout: timings[f"{who} {layout}"].median)
-        for who in ("cnnkern", "torch")
-    )
+
+    def best(who: str) -> str:
+        return min(layouts, key=lambda layout: timings[f"{who} {layout}"].median)
+
+    pairs = zip(layouts, layouts) if each_layout else [(best("cnnkern"), best("torch"))]
+    return [_row(problem, net, device, origin, timings, *pair) for pair in pairs]
+
+
+def _row(
+    problem: Problem, net: str, device: str, origin: dict[str, Any], timings: dict[str, Timing],
+    my_layout: str, torch_layout: str,
+) -> Row:  # fmt: skip
     mine, baseline = timings[f"cnnkern {my_layout}"], timings[f"torch {torch_layout}"]
-    plan = _C.plan(f"{text} {my_layout}", _plan_device(device))
+    plan = _C.plan(f"{problem.text} {my_layout}", _plan_device(device))
     return Row(
         **origin,
         net=net,

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function
 
 
 def accept_arrays(module: str, names: list[str]) -> None:
@@ -28,6 +29,8 @@ def _accepting_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
         if args and isinstance(args[0], Tensor):
             return function(*args, **kwargs)
         given = (*args, *kwargs.values())
+        if has_torch_function(given):  # torch.fx, whose proxies stand for tensors
+            return handle_torch_function(call, given, *args, **kwargs)
         if any(isinstance(value, Tensor) for value in given) or not any(map(_is_array, given)):
             return function(*args, **kwargs)
         return _call_with_arrays(function, args, kwargs)

@@ -77,8 +77,9 @@ def conv2d_bias_act(
         weight: (K, C/groups, R, S).
         bias: (K).
         stride, padding, dilation, groups: as in :func:`conv2d`.
-        activation: ``"relu"``, ``"tanh"``, ``"sigmoid"``, ``"gelu"`` (x·(1 + erf(x/√2))/2),
-            ``"silu"`` (x/(1 + e^−x)), ``"hardswish"`` (x·min(max(x+3, 0), 6)/6), or None.
+        activation: ``"relu"``, ``"relu6"`` (min(max(x, 0), 6)), ``"tanh"``, ``"sigmoid"``,
+            ``"gelu"`` (x·(1 + erf(x/√2))/2), ``"silu"`` (x/(1 + e^−x)), ``"hardswish"``
+            (x·relu6(x+3)/6), or None.
         residual: the result's shape (N, K, P, Q) or (K, P, Q), added before the activation.
 
     Raises:

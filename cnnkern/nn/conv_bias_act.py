@@ -47,7 +47,8 @@ class ConvBlock2d(ConvBlock, Conv2d):
     follows it.
 
     Constructor, parameters and ``state_dict`` are Conv2d's; the keyword ``activation`` is
-    ``"relu"``, ``"tanh"``, ``"sigmoid"``, ``"gelu"``, ``"silu"``, ``"hardswish"`` or None.
+    ``"relu"``, ``"relu6"``, ``"tanh"``, ``"sigmoid"``, ``"gelu"``, ``"silu"``, ``"hardswish"`` or
+    None.
     ``forward(input, residual=None)``: input (N, C, H, W), residual and result (N, K, P, Q).
 
     >>> import torch

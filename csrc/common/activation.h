@@ -13,10 +13,10 @@
 
 namespace cnnkern {
 
-enum class Activation { none, relu, hardswish, sigmoid, silu, tanh, gelu };
+enum class Activation { none, relu, relu6, hardswish, sigmoid, silu, tanh, gelu };
 
-inline constexpr const char* activation_names[] = {"none", "relu", "hardswish", "sigmoid",
-                                                   "silu", "tanh", "gelu"};
+inline constexpr const char* activation_names[] = {"none",    "relu", "relu6", "hardswish",
+                                                   "sigmoid", "silu", "tanh",  "gelu"};
 
 inline const char* to_string(Activation activation) {
   return activation_names[static_cast<int>(activation)];
@@ -52,9 +52,10 @@ static CNNKERN_HOST_DEVICE void with_activation(Activation activation, Body&& bo
     body([=](A x) {
       const A positive = x < zero ? zero : x, shifted = x + three;
       const A gate = (shifted < zero ? zero : shifted > six ? six : shifted) * (one / six);
-      return activation == Activation::none   ? x
-             : activation == Activation::relu ? positive
-                                              : x * gate;
+      return activation == Activation::none    ? x
+             : activation == Activation::relu  ? positive
+             : activation == Activation::relu6 ? (positive > six ? six : positive)
+                                               : x * gate;
     });
   } else if (activation <= Activation::silu) {
     body([=](A x) {

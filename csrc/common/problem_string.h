@@ -13,7 +13,7 @@
 // maxpool_backward, values (maxpool without indices), avgpool avgpool_backward adaptive_avgpool
 // adaptive_avgpool_backward, ceil, exclude_pad (not count_include_pad) and divisorM
 // (divisor_override) of avgpool, xM (how often the layer occurs). fprop alone: an activation (relu
-// tanh sigmoid gelu silu hardswish), residual (added before it), preactivation (kept). A word
+// relu6 tanh sigmoid gelu silu hardswish), residual (added before it), preactivation (kept). A word
 // before the sizes is the layer's name. In adaptive_avgpool t r s are the output's sizes.
 //
 // Max pooling over windows of its own: adaptive_maxpool, fractional_maxpool, each with _backward,

@@ -13,7 +13,7 @@ inline Activation activation_argument(const std::optional<std::string>& name) {
   if (!name) return Activation::none;
   if (const auto found = activation_named(*name)) return *found;
   fail("conv_bias_act: activation is '" + *name +
-       "', but relu, tanh, sigmoid, gelu, silu, hardswish or None is expected");
+       "', but relu, relu6, tanh, sigmoid, gelu, silu, hardswish or None is expected");
 }
 
 inline void check_residual(const ConvProblem& problem, const Tensor& input,

@@ -16,8 +16,10 @@ inline Vec<A> activate_lanes(Activation activation, Vec<A> x) {
   constexpr Vec<A> zero = {};
   if (activation == Activation::none) return x;
   if (activation == Activation::relu) return x < zero ? zero : x;
+  const Vec<A> six = broadcast(A(6));
+  if (activation == Activation::relu6) return x < zero ? zero : x > six ? six : x;
   if (activation == Activation::hardswish) {
-    const Vec<A> six = broadcast(A(6)), shifted = x + A(3);
+    const Vec<A> shifted = x + A(3);
     return x * (shifted < zero ? zero : shifted > six ? six : shifted) * (A(1) / A(6));
   }
   if constexpr (std::is_same_v<A, float>) {
