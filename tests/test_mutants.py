@@ -16,9 +16,10 @@ from mutants_epilogue import FUSED_OPERATION
 from mutants_index import INDEX
 from mutants_offset import CUTS
 from mutants_sync import SYNC
+from mutants_taps import TAPS
 from mutants_window_pool import WINDOWS
 
-MUTANTS = [*SYNC, *INDEX, *FUSED_OPERATION, *AVERAGES, *WINDOWS, *CUTS]
+MUTANTS = [*SYNC, *INDEX, *FUSED_OPERATION, *AVERAGES, *WINDOWS, *TAPS, *CUTS]
 NOTICED_BY = {
     "barrier": "the race table; lists of who waits where",
     "wait_group, commit_group": "the race table, NaN in what has not arrived, wrong results",

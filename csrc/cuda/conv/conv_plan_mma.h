@@ -14,7 +14,8 @@ namespace cnnkern {
 std::string refuse_tap_walk(const ConvProblem& problem, Tile tile, const DeviceCaps& device);
 
 /// Cycles that a multiprocessor is modelled to spend on its share of `blocks`; a model, not a
-/// measurement. The depth is counted in tiles, on average over the blocks.
+/// measurement. Blocks share its tensor cores and its way to L2, and those that are there together
+/// hide each other's beginning and end. The depth is counted in tiles, on average over the blocks.
 double modelled_cycles(Tile tile, DType dtype, int64_t blocks, double depth_tiles,
                        const DeviceCaps& device);
 
