@@ -239,3 +239,56 @@ def test_refusals_are_sentences_about_distinct_kernels(problem: str) -> None:
 
 def test_the_same_problem_gives_the_same_plan() -> None:
     assert plan(BIG) == plan(BIG)
+
+
+# Layers of ResNet-50, one of each kind that has eight channels or more.
+RESNET = [
+    "n32c64h56w56k64r3s3p1",
+    "n32c64h56w56k256r1s1",
+    "n32c256h56w56k128r1s1u2",
+    "n32c128h28w28k128r3s3p1",
+    "n32c256h28w28k256r3s3u2p1",
+    "n32c512h7w7k512r3s3p1",
+    "n1c512h7w7k512r3s3p1",
+]
+
+
+@pytest.mark.parametrize("device", sorted(set(DEVICES) - {"sm_75"}))
+@pytest.mark.parametrize("direction", ["fprop", "dgrad"])
+@pytest.mark.parametrize("dtype", ["f16", "bf16"])
+@pytest.mark.parametrize("problem", RESNET)
+def test_16_bits_in_channels_last_take_the_tensor_cores(
+    problem: str, dtype: str, direction: str, device: str
+) -> None:
+    chosen = plan(f"{problem} {dtype} nhwc {direction}", device)
+    assert chosen["kernel"].startswith("implicit_gemm_mma_")
+    taken = [reason for _, reason in chosen["refusals"] if "modelled to take" in reason]
+    assert all(int(words[8]) > int(words[-1]) for words in map(str.split, taken))
+
+
+def test_tiles_fit_the_grid_and_the_filters() -> None:
+    def tile(problem: str) -> tuple[int, ...]:
+        return tuple(plan(f"{problem} f16 nhwc")["tile"])
+
+    assert tile("n256c256h56w56k256r3s3p1") == (256, 128, 32)
+    assert tile("n32c64h56w56k256r1s1") == (128, 128, 32)
+    assert tile("n32c64h56w56k64r3s3p1") == (128, 64, 32)
+    assert tile("n32c192h28w28k16r1s1") == (128, 32, 32)
+    assert tile("n1c512h7w7k512r3s3p1") == (64, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("problem", "device", "reason"),
+    [
+        ("n8c64h56w56k64r3s3p1", "sm_75", "copies by cp.async, which T4 does not have"),
+        ("n8c60h56w56k64r3s3p1", "sm_80", "C/G = 60 is no multiple of 8"),
+        ("n8c64h56w56k60r3s3p1 dgrad", "sm_80", "C/G = 64 and K/G = 60 is no multiple of 8"),
+        ("n8c64h56w56k64r7s7p3", "sm_80", "the filter has 49 taps"),
+        ("n1c8192h600w600k64r3s3p1", "sm_80", "steps by 32 bits, but a window spans"),
+    ],
+)
+def test_tensor_cores_refuse_with_numbers(problem: str, device: str, reason: str) -> None:
+    chosen = plan(f"{problem} f16 nhwc", device)
+    refusals = [text for name, text in chosen["refusals"] if "_mma_" in name]
+    assert chosen["kernel"] == "direct" and len(refusals) == 7
+    assert all(reason in text for text in refusals)

@@ -12,18 +12,19 @@ import test_sass
 import test_standin_device
 from mutants import CSRC, build, cpp_build
 from mutants_avg_pool import AVERAGES
+from mutants_depthwise import DEPTHWISE
 from mutants_epilogue import FUSED_OPERATION
 from mutants_index import INDEX
 from mutants_ladder import LADDER
-from mutants_depthwise import DEPTHWISE
 from mutants_offset import CUTS
 from mutants_sync import SYNC
+from mutants_taps import TAPS
 from mutants_wgrad_mma import WGRAD_MMA_BUGS
 from mutants_window_pool import WINDOWS
 
 MUTANTS = [
     *(*SYNC, *INDEX, *FUSED_OPERATION, *AVERAGES, *WINDOWS),
-    *(*DEPTHWISE, *WGRAD_MMA_BUGS, *CUTS, *LADDER),
+    *(*DEPTHWISE, *TAPS, *WGRAD_MMA_BUGS, *CUTS, *LADDER),
 ]
 NOTICED_BY = {
     "barrier": "the race table; lists of who waits where",

@@ -1,15 +1,20 @@
 #include "cuda/conv/conv_plan_mma.h"
 
 #include <algorithm>
+#include <cmath>
 #include <sstream>
 
 namespace cnnkern {
 namespace {
 
 constexpr int64_t max_taps = 32, vector = 8;
+constexpr int most_registers = 255;
 // Round figures of the GPUs in device_caps.h: what L2 gives a multiprocessor, what it takes from
 // one, and a block's way to its first product.
 constexpr double load_bytes_per_cycle = 32, store_bytes_per_cycle = 16, start_cycles = 1000;
+constexpr double exposed = 0.25;  // of the shorter of two that should hide each other
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 template <class... Parts>
 std::string sentence(const Parts&... parts) {
@@ -76,9 +81,11 @@ double modelled_cycles(Tile tile, DType dtype, int64_t blocks, double depth_tile
   const double products = tile.m * tile.n * tile.k / multiply_adds_per_cycle(dtype, device.arch);
   const double loads = (tile.m + tile.n) * tile.k * bytes / load_bytes_per_cycle;
   const double stores = tile.m * tile.n * bytes / store_bytes_per_cycle;
-  const int64_t rounds = (blocks + device.multiprocessors - 1) / device.multiprocessors;
-  return static_cast<double>(rounds) *
-         (start_cycles + depth_tiles * std::max(products, loads) + stores);
+  const auto share = static_cast<double>(ceil_div(blocks, device.multiprocessors));
+  const int resident = blocks_per_multiprocessor(device, mma_threads(tile), most_registers,
+                                                 static_cast<int>(mma_shared_bytes(tile)));
+  const double tile_cycles = std::max(products, loads) + exposed * std::min(products, loads);
+  return share * depth_tiles * tile_cycles + std::ceil(share / resident) * (start_cycles + stores);
 }
 
 }  // namespace cnnkern

@@ -20,7 +20,8 @@ std::string refuse_window_steps(const ConvProblem& problem, const DeviceCaps& de
 double multiply_adds_per_cycle(DType dtype, int arch);
 
 /// Cycles that a multiprocessor is modelled to spend on its share of `blocks`; a model, not a
-/// measurement. The depth is counted in tiles, on average over the blocks.
+/// measurement. Blocks share its tensor cores and its way to L2, and those that are there together
+/// hide each other's beginning and end. The depth is counted in tiles, on average over the blocks.
 double modelled_cycles(Tile tile, DType dtype, int64_t blocks, double depth_tiles,
                        const DeviceCaps& device);
 

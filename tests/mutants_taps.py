@@ -1,0 +1,86 @@
+"""Tensor cores: the pipeline, the walk through the taps, fragments, the way out."""
+
+from mutants import of
+
+PIPELINE, TILE = "cuda/conv/implicit_gemm_mma.cuh", "cuda/conv/mma_tile.cuh"
+WALK, EPILOGUE = "cuda/conv/tap_walk.cuh", "cuda/conv/mma_epilogue.cuh"
+FPROP, DGRAD = "cuda/conv/fprop_mma.cu", "cuda/conv/dgrad_mma.cu"
+KERNEL = "implicit_gemm_mma_64x64x32"
+WINDOW = "n1c40h6w7k72r3s3p1 f16 nhwc"  # tails in rows, columns and channels
+STRIDED = "n1c16h7w9k40r3s4uh2uw3p1 f16 nhwc dgrad"
+
+TAPS = [
+    *of(
+        "barrier",
+        *(FPROP, WINDOW, KERNEL),
+        (
+            "mma_loop_barrier_deleted",
+            *(PIPELINE, "__syncthreads();  // the next tile", "// the next tile"),
+            "race: ",
+        ),
+        (
+            "mma_sums_overwrite_tiles",
+            *(PIPELINE, "__syncthreads();  // shared memory is free", "// shared memory is free"),
+            "race: ",
+        ),
+    ),
+    *of(
+        "wait_group, commit_group",
+        *(FPROP, WINDOW, KERNEL),
+        (
+            "mma_waits_for_one_tile_less",
+            *(PIPELINE, "cp_async_wait<stages - 2>();", "cp_async_wait<stages - 1>();"),
+            "race: ",
+        ),
+    ),
+    *of(
+        "fragments exchanged",
+        *(FPROP, WINDOW, KERNEL),
+        (
+            "mma_halves_of_b",
+            TILE,
+            "{pair[j % 2 * 2], pair[j % 2 * 2 + 1]}",
+            "{pair[j % 2], pair[j % 2 + 2]}",
+        ),
+    ),
+    *of(
+        "mask",
+        *(FPROP, WINDOW, KERNEL),
+        ("taps_of_the_next_row", WALK, "mask |= along_w << bit", "mask |= along_w << (bit + 1)"),
+        ("mma_filters_beyond_the_last", FPROP, "exists ? filters_left : 0", "exists ? 64 : 0"),
+        ("mma_channels_of_the_next_tap", WALK, "? plan.tail :", "? plan.tile_k :"),
+    ),
+    *of(
+        "stride, offset or tap",
+        *(FPROP, WINDOW, KERNEL),
+        (
+            "row_of_taps_never_ends",
+            WALK,
+            "(tap & plan.row_ends) ? plan.row",
+            "(tap & plan.row_ends) ? plan.tap",
+        ),
+        (
+            "sums_read_in_order",
+            EPILOGUE,
+            "four = swapped(row, column / 4 + half)",
+            "four = column / 4 + half",
+        ),
+    ),
+    *of(
+        "stride, offset or tap",
+        *(DGRAD, STRIDED, KERNEL),
+        ("mma_step_of_the_filter", DGRAD, "p.w.tap_step * p.c_per_group", "p.c_per_group"),
+        (
+            "mma_first_filter_of_a_class",
+            DGRAD,
+            "p.filter_extent.w + w.first_tap;",
+            "p.filter_extent.w;",
+        ),
+    ),
+    *of(
+        "mask",
+        *(DGRAD, STRIDED, KERNEL),
+        ("mma_columns_beyond_the_last", DGRAD, "column_exists ? channels : 0", "channels"),
+        ("mma_class_rows", DGRAD, "row < p.class_rows &&", "row <= p.class_rows &&"),
+    ),
+]
