@@ -25,17 +25,19 @@ _PRECISION = {
 }
 
 
-def _precision(dtype: str, backend: str) -> str:
+def _precision(dtype: str, plan: dict[str, Any]) -> str:
     """With what torch's flags for float32 are set to, and what they led to."""
     if dtype != "float32":
         return _PRECISION[dtype]
-    library = "cudnn" if backend == "cuda" else "mkldnn"
+    arithmetic = "exact products, fp32 sums"
+    if plan["kernel"] == "winograd":
+        arithmetic = "transforms and sums in fp32, error below 1e-5 of the result's norm"
+    library = "cudnn" if plan["backend"] == "cuda" else "mkldnn"
     flag = getattr(torch.backends, library).conv.fp32_precision
     allowed = "; allow_tf32 has no effect" if library == "cudnn" else ""
     return (
-        "float32 (exact products, fp32 sums): "
-        f"torch.backends.{library}.conv.fp32_precision is {flag!r}{allowed}: no kernel rounds "
-        "float32 to tf32 or bf16"
+        f"float32 ({arithmetic}): torch.backends.{library}.conv.fp32_precision is {flag!r}"
+        f"{allowed}: no kernel rounds float32 to tf32 or bf16"
     )
 
 
@@ -152,7 +154,7 @@ def explain(
         device=f"{device} ({plan['product']})" if plan.get("product") else device,
         backend=plan["backend"],
         kernel=plan["kernel"],
-        precision=f"{dtype}; no arithmetic" if selects else _precision(dtype, plan["backend"]),
+        precision=f"{dtype}; no arithmetic" if selects else _precision(dtype, plan),
         why=plan["why"],
         refusals=plan["refusals"],
         **{key: value for key, value in plan.items() if key in shown},

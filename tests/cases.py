@@ -233,7 +233,7 @@ def geometry(case: Case) -> str:
 
 
 def assert_winograd_bound(found: torch.Tensor, wanted: np.ndarray, label: str) -> None:
-    """Winograd's own bound: the norm of the error against float64 is at most 1e-5 of the result's."""
+    """Winograd's own bound: the error against float64 is at most 1e-5 of the result, in norm."""
     truth = torch.as_tensor(wanted, dtype=torch.float64)
     assert found.shape == truth.shape, label
     error = float((found.double() - truth).norm() / truth.norm())

@@ -15,7 +15,7 @@ LINES = [
     "n4g8c32h16w15k32r3s3p1",
     "n64c3h12w12k1r3s3",  # one filter, many pixels: the sums are long and the rows few
     "n2c6d7h8w9k8t3r3s3p1",
-    "n4c34h29w31k33r3s3p1",  # by Winograd; the weight's gradient in three chunks of tiles
+    "n2c34h29w31k33r3s3p1",  # by Winograd; the weight's gradient in two chunks of tiles
     "n1c33h9w10k70r3s3p1",  # by Winograd, a panel of filters a task
     "n4c16h30w31r3s3u2p1 maxpool",
     "n4c8h14w15r3s3u2p1 avgpool exclude_pad",

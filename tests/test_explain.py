@@ -13,9 +13,12 @@ LAYER = "n8c64h56w56k64r3s3p1"
 def test_cpu():
     found = cnnkern.explain(LAYER)
     assert (found.problem, found.device, found.backend) == (LAYER, "cpu", "cpu")
-    assert found.kernel == "implicit_gemm" and found.isa == _C.isa() and found.why
+    assert found.kernel == "winograd" and found.isa == _C.isa() and found.why
     assert found.grid is None and found.registers is None and found.occupancy is None
-    assert found.precision.startswith("float32 (exact products, fp32 sums)")
+    assert found.precision.startswith("float32 (transforms and sums in fp32, error below 1e-5")
+    strided = cnnkern.explain(f"{LAYER}u2")
+    assert strided.kernel == "implicit_gemm"
+    assert strided.precision.startswith("float32 (exact products, fp32 sums)")
     assert "no kernel rounds float32 to tf32" in str(found)
 
 

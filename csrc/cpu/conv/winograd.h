@@ -5,11 +5,11 @@
 // [panel of filters][position][channel][filter], and for a panel of filters the products
 // [position][tile][filter] become pixels, with bias, residual and activation, as they are stored.
 // Of patches and weights the smaller is transformed whole, and shared; the other is made by each
-// task for itself, a block that stays in the cache: where there are many tiles a task is a block of
-// tiles, where there are many filters it is a panel of filters. Whatever is larger than 16 MiB
-// when shared is cut and done part after part.
-// Memory: at most 16 MiB shared (or one panel, 4.5 KiB a channel), and per thread 4.5 KiB a channel
-// and at most 1.2 MiB.
+// task for itself, a part that stays in the cache. Where there are many tiles a task is a block of
+// tiles; where there are many filters it is a panel of filters, whose channels are added up chunk
+// by chunk. What is shared is cut into parts of 16 MiB, done one after another.
+// Memory: 16 MiB shared, and per thread 1.8 MiB or, with many tiles, 4 KiB a channel.
+// Source: as winograd_transforms.h; the GEMM is BLIS's (gemm.h).
 #pragma once
 
 #include "cpu/conv/direct.h"
@@ -50,12 +50,13 @@ inline void multiply_rows(int64_t depth, const float* left, int64_t depth_step, 
     }
 }
 
-/// body(first, integral_constant count) for blocks of about equal size that fit the registers.
+/// body(row, integral_constant count) for blocks of about equal size that fit the registers.
 template <class Body>
-inline void for_each_rows(int64_t rows, Body&& body) {
-  const int64_t most = ceil_div(rows, ceil_div(rows, tile_rows));
-  for (int64_t row = 0; row < rows; row += most)
-    with_count<tile_rows>(std::min(most, rows - row), [&](auto count) { body(row, count); });
+inline void for_each_rows(int64_t first, int64_t last, Body&& body) {
+  if (first == last) return;
+  const int64_t most = ceil_div(last - first, ceil_div(last - first, tile_rows));
+  for (int64_t row = first; row < last; row += most)
+    with_count<tile_rows>(std::min(most, last - row), [&](auto count) { body(row, count); });
 }
 
 /// One group of a convolution.
@@ -63,7 +64,7 @@ template <Layout layout>
 class Winograd {
   static constexpr int64_t size = lanes<float>;
   static constexpr int64_t shared_floats = (int64_t{16} << 20) / sizeof(float);
-  static constexpr int64_t tile_block = 28 / tile_rows * tile_rows, most_tiles = 256;
+  static constexpr int64_t tile_block = 24 / tile_rows * tile_rows, most_tiles = 256;
   static constexpr int64_t channel_chunk = 128;
 
  public:
@@ -88,14 +89,13 @@ class Winograd {
 
  private:
   // Transformed patches and products of a block of tiles.
-  struct Block {
-    int64_t first, tiles, patch_step, product_step;
+  struct Block : TileBlock {
+    int64_t patch_step, product_step;  // between positions
 
-    Block(int64_t begin, int64_t end, int64_t vectors)
-        : first(begin),
-          tiles(end - begin),
-          patch_step(vectors * tiles * size + position_gap),
-          product_step(tiles * panel_width + position_gap) {}
+    Block(const TileGrid& grid, int64_t begin, int64_t end, int64_t vectors)
+        : TileBlock(grid, begin, end),
+          patch_step(vectors * (end - begin) * size + position_gap),
+          product_step((end - begin) * panel_width + position_gap) {}
     int64_t patch_floats() const { return winograd_positions * patch_step; }
     int64_t product_floats() const { return winograd_positions * product_step; }
   };
@@ -111,13 +111,15 @@ class Winograd {
       parallel(count * vectors_, [&](int64_t begin, int64_t end) {
         for (int64_t task = begin; task < end; ++task)
           transform_weights(first + task / vectors_, task % vectors_,
-                            weights.get() + task / vectors_ * panel_floats(), panel_step_);
+                            weights.get() + task / vectors_ * panel_floats() +
+                                task % vectors_ * size * panel_width,
+                            panel_step_);
       });
       parallel(blocks, [&](int64_t begin, int64_t end) {
-        const Block largest(0, tile_block, vectors_);
+        const Block largest(grid_, 0, tile_block, vectors_);
         Buffer<float> patches(largest.patch_floats()), products(largest.product_floats());
         for (int64_t i = begin; i < end; ++i) {
-          const Block block(i * tile_block, std::min((i + 1) * tile_block, grid_.count()),
+          const Block block(grid_, i * tile_block, std::min((i + 1) * tile_block, grid_.count()),
                             vectors_);
           for (int64_t v = 0; v < vectors_; ++v) transform_patches(block, v, patches.get());
           for (int64_t panel = 0; panel < count; ++panel) {
@@ -134,12 +136,12 @@ class Winograd {
     const int64_t fit =
         std::clamp<int64_t>(shared_floats / (winograd_positions * vectors_ * size), 1, most_tiles);
     const int64_t tiles_each = ceil_div(grid_.count(), ceil_div(grid_.count(), fit));
-    const Block largest(0, tiles_each, vectors_);
+    const Block largest(grid_, 0, tiles_each, vectors_);
     Buffer<float> patches(largest.patch_floats());
     const int64_t chunk = std::min(channel_chunk / size, vectors_);  // of vectors
     const int64_t weights_step = chunk * size * panel_width + position_gap;
     for (int64_t first = 0; first < grid_.count(); first += tiles_each) {
-      const Block block(first, std::min(first + tiles_each, grid_.count()), vectors_);
+      const Block block(grid_, first, std::min(first + tiles_each, grid_.count()), vectors_);
       parallel(vectors_, [&](int64_t begin, int64_t end) {
         for (int64_t v = begin; v < end; ++v) transform_patches(block, v, patches.get());
       });
@@ -148,10 +150,11 @@ class Winograd {
         Buffer<float> products(largest.product_floats());
         for (int64_t panel = begin; panel < end; ++panel) {
           for (int64_t v = 0; v < vectors_; v += chunk) {
-            const int64_t end = std::min(v + chunk, vectors_);
-            for (int64_t i = v; i < end; ++i)
-              transform_weights(panel, i, weights.get() - v * size * panel_width, weights_step);
-            multiply(block, v, end, patches.get(), weights.get(), weights_step, products.get());
+            const int64_t count = std::min(chunk, vectors_ - v);
+            for (int64_t i = 0; i < count; ++i)
+              transform_weights(panel, v + i, weights.get() + i * size * panel_width, weights_step);
+            multiply(block, v, v + count, patches.get(), weights.get(), weights_step,
+                     products.get());
           }
           store_pixels(block, products.get(), panel);
         }
@@ -171,9 +174,10 @@ class Winograd {
     if constexpr (layout == Layout::nchw) {  // the taps of a channel are neighbours
       tap_step = panel_width, channel_step = 9 * panel_width;
       for (int t = 0; t < 9; ++t) tap_at[t] = gather_.taps[t].weight * tap_step;
-      for (int64_t c = 0; c < channels; ++c)
-        transpose<panel_width>(from + c * conv_.weight_channel, conv_.weight_filter, filters, 9,
-                               taps + c * channel_step);
+      const bool adjoining = conv_.weight_channel == 9;  // the channels, too: fprop
+      for (int64_t c = 0; c < channels; c += adjoining ? channels : 1)
+        transpose<panel_width>(from + c * conv_.weight_channel, conv_.weight_filter, filters,
+                               adjoining ? 9 * channels : 9, taps + c * channel_step);
     } else {
       for (int t = 0; t < 9; ++t) {
         tap_at[t] = t * tap_step;
@@ -193,7 +197,7 @@ class Winograd {
         Floats out[winograd_patch][winograd_patch];
         transform_square<FilterLine>(
             [&](int row, int col) { return load<float>(filter + tap_at[3 * row + col]); }, out);
-        float* const at = to + (channel + c) * panel_width + i;
+        float* const at = to + c * panel_width + i;
 #pragma GCC unroll 36
         for (int p = 0; p < winograd_positions; ++p)
           store<float>(at + p * to_step, out[p / winograd_patch][p % winograd_patch]);
@@ -210,13 +214,11 @@ class Winograd {
   void transform_patches(const Block& block, int64_t vector, float* to) const {
     alignas(64) float scratch[winograd_patch * strip_cols * size];
     const int64_t channel = vector * size;
-    grid_.for_each_strip(block.first, block.first + block.tiles, [&](const Strip& strip) {
+    block.for_each_strip([&](const Strip& strip) {
       transform_strip<layout, InputLine>(
           gather_, source_ + strip.n * gather_.strides.n + channel * gather_.strides.c,
-          std::min(size, depth_ - channel), strip.count,
-          strip.row * winograd_tile + gather_.lowest.h,
-          strip.col * winograd_tile + gather_.lowest.w, scratch,
-          to + (vector * block.tiles + strip.index) * size, block.patch_step, size);
+          std::min(size, depth_ - channel), strip, scratch, to + vector * block.tiles() * size,
+          block.patch_step, size);
     });
   }
 
@@ -225,10 +227,10 @@ class Winograd {
                 const float* weights, int64_t weights_step, float* products) const {
     const int64_t depth = std::min(end * size, depth_) - begin * size;
     for (int p = 0; p < winograd_positions; ++p)
-      for_each_rows(block.tiles, [&](int64_t tile, auto rows) {
+      for_each_rows(block.first(p), block.last(p), [&](int64_t tile, auto rows) {
         multiply_rows<rows, size>(
-            depth, patches + p * block.patch_step + (begin * block.tiles + tile) * size, 1, size,
-            block.tiles * size, weights + p * weights_step,
+            depth, patches + p * block.patch_step + (begin * block.tiles() + tile) * size, 1, size,
+            block.tiles() * size, weights + p * weights_step,
             products + p * block.product_step + tile * panel_width, panel_width, begin > 0);
       });
   }
@@ -239,9 +241,8 @@ class Winograd {
       const int64_t filters = std::min(size, conv_.filters - filter);
       if (filters <= 0) return;
       const Floats bias = bias_ ? load_up_to(bias_ + filter, filters) : Floats{};
-      grid_.for_each_strip(block.first, block.first + block.tiles, [&](const Strip& strip) {
-        store_strip(strip, products + strip.index * panel_width + half, block.product_step, filter,
-                    filters, bias);
+      block.for_each_strip([&](const Strip& strip) {
+        store_strip(strip, products + half, block.product_step, filter, filters, bias);
       });
     }
   }
@@ -251,17 +252,25 @@ class Winograd {
     constexpr int64_t pitch = strip_tiles * winograd_tile + size;  // squares may look beyond
     alignas(64) float pixels[winograd_tile * pitch * size];        // [row][column][filter], nchw
     const int64_t h = strip.row * winograd_tile, w = strip.col * winograd_tile;
-    const int64_t rows = std::min<int64_t>(winograd_tile, gather_.grid.h - h);
-    const int64_t cols = std::min(strip.count * winograd_tile, gather_.grid.w - w);
+    const int64_t rows = strip.height;
+    const int64_t cols = (strip.count - 1) * winograd_tile + strip.last_width;
     const int64_t dest = conv_.dest_strides.at(strip.n, filter, 0, h, w);
     const Extent3& steps = conv_.dest_strides.space;
-    for (int64_t t = 0; t < strip.count; ++t, products += panel_width) {
+    for (int64_t t = 0; t < strip.count; ++t) {
+      const int64_t width = t == strip.count - 1 ? strip.last_width : winograd_tile;
+      const float* const tile = products + strip.slot_of(t) * panel_width;
+      const auto product = [&](int row, int col) {
+        return load<float>(tile + (row * winograd_patch + col) * step);
+      };
       Floats out[winograd_tile][winograd_tile];
-      transform_square<OutputLine>(
-          [&](int row, int col) {
-            return load<float>(products + (row * winograd_patch + col) * step);
-          },
-          out);
+      if (strip.height == winograd_tile && width == winograd_tile)
+        transform_square<OutputLine>(product, out);
+      else
+        transform_square<OutputLine>(
+            [&](int row, int col) {
+              return row < strip.height + 2 && col < width + 2 ? product(row, col) : Floats{};
+            },
+            out);
       for (int r = 0; r < winograd_tile; ++r)
         for (int c = 0; c < winograd_tile; ++c) {
           const int64_t col = t * winograd_tile + c;

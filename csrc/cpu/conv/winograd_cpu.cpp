@@ -18,7 +18,7 @@ CNNKERN_DECLARE_WINOGRAD(avx512)
 std::string refuse_winograd(const ConvProblem& p, const Isa&) {
   // The error grows with the square root of the channels: it is 5e-6 of the result at 512, and the
   // bound is 1e-5.
-  constexpr int64_t least_channels = 16, most_channels = 1024, least_wgrad_tiles = 16;
+  constexpr int64_t least_channels = 16, most_channels = 1024;
   constexpr int64_t least_wgrad_pairs = 512;
   const auto number = [](int64_t value) { return std::to_string(value); };
   if (!winograd_allowed()) return "it is switched off (cnnkern.backends.winograd)";
@@ -35,17 +35,20 @@ std::string refuse_winograd(const ConvProblem& p, const Isa&) {
     return number(std::max(c, k)) + " channels a group round too often, up to " +
            number(most_channels) + " keep the bound of the error";
   const Extent3& grid = p.direction == ConvDirection::dgrad ? p.input : p.output;
-  const int64_t tiles = (grid.h + 3) / 4 * ((grid.w + 3) / 4), products = 36 * tiles;
-  if (2 * products > 9 * grid.volume())
-    return "tiles of 4x4 on a plane of " + number(grid.h) + "x" + number(grid.w) +
+  // Along an axis, m outputs of a tile take m + 2 products instead of 3 m.
+  const auto products = [](int64_t outputs) { return outputs + (outputs + 3) / 4 * 2; };
+  if (2 * products(grid.h) * products(grid.w) > 9 * grid.volume())
+    return "tiles on a plane of " + number(grid.h) + "x" + number(grid.w) +
            " save less than half of the products";
+  const int64_t tiles = p.n * ((grid.h + 3) / 4) * ((grid.w + 3) / 4);
+  const int64_t least_tiles = p.direction == ConvDirection::wgrad ? 16 : 4;
+  if (tiles < least_tiles)
+    return number(tiles) + " tiles are too few to pay for the weights' transform, " +
+           number(least_tiles) + " do";
   if (p.direction != ConvDirection::wgrad) return {};
   if (c * k < least_wgrad_pairs)
     return number(c) + " channels of " + number(k) +
            " filters are too few to pay for the transforms of both, pairs of 16 and 32 do";
-  if (p.n * tiles < least_wgrad_tiles)
-    return number(p.n * tiles) + " tiles are too short a sum, " + number(least_wgrad_tiles) +
-           " pay for the transforms";
   return {};
 }
 

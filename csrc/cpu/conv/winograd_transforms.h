@@ -116,28 +116,87 @@ inline void transform_square(Load&& load, Floats (&out)[Line::to][Line::to]) {
 /// Neighbouring tiles of one row of tiles.
 struct Strip {
   int64_t n, row, col, count;
-  int64_t index;  // of the first, among those asked for
+  int64_t height, last_width;  // outputs of every tile's columns, and of the last tile's rows
+  int64_t slot, last_slot;     // of the first tile, the others follow; but the last has its own
+
+  int64_t slot_of(int64_t tile) const { return tile == count - 1 ? last_slot : slot + tile; }
 };
 
 struct TileGrid {
-  int64_t images, rows, cols;
+  int64_t images, rows, cols, last_height, last_width;
 
   explicit TileGrid(const Gather& g)
       : images(g.images),
         rows(ceil_div(g.grid.h, winograd_tile)),
-        cols(ceil_div(g.grid.w, winograd_tile)) {}
+        cols(ceil_div(g.grid.w, winograd_tile)),
+        last_height(g.grid.h - (rows - 1) * winograd_tile),
+        last_width(g.grid.w - (cols - 1) * winograd_tile) {}
   int64_t count() const { return images * rows * cols; }
+};
 
-  /// body(strip) for strips that cover the tiles [begin, end).
+// A tile at the edge of the image has m < 4 outputs a line, and needs m + 2 positions only: the
+// last position adds to the fourth output alone, and of the pixels that no wanted output sees,
+// which may be anything, extend() makes those that cancel position 4, and for m = 1 also 3.
+inline void extend(Floats (&d)[6], int64_t outputs) {
+  if (outputs == 2) d[4] = fma<float>(broadcast(2.0f), d[3] - d[1], d[2]);
+  if (outputs == 1) d[3] = d[1], d[4] = d[2];
+}
+inline void extend(Floats (&)[4], int64_t) {}  // a gradient is zero outside
+
+/// The tiles [begin, end) of a grid, in slots such that each position's are neighbours: tiles that
+/// are narrow, whole ones, low ones, and those that are both.
+class TileBlock {
+ public:
+  TileBlock(const TileGrid& grid, int64_t begin, int64_t end)
+      : grid_(grid), begin_(begin), end_(end) {
+    int64_t counts[4] = {};
+    walk([&](const Strip& strip, bool low, bool narrow) {
+      counts[low ? 2 : 1] += strip.count - narrow;
+      counts[low ? 3 : 0] += narrow;
+    });
+    for (int i = 0; i < 4; ++i) first_[i + 1] = first_[i] + counts[i];
+  }
+
+  int64_t tiles() const { return end_ - begin_; }
+  /// The slots [first, last) that a position needs.
+  int64_t first(int position) const {
+    return position % winograd_patch < grid_.last_width + 2 ? 0 : first_[1];
+  }
+  int64_t last(int position) const {
+    if (position / winograd_patch >= grid_.last_height + 2) return first_[2];
+    return position % winograd_patch < grid_.last_width + 2 ? first_[4] : first_[3];
+  }
+
+  /// body(strip) for strips that cover the tiles.
   template <class Body>
-  void for_each_strip(int64_t begin, int64_t end, Body&& body) const {
-    for (int64_t t = begin; t < end;) {
-      const int64_t col = t % cols, rest = std::min(cols - col, end - t);
+  void for_each_strip(Body&& body) const {
+    int64_t next[4] = {first_[0], first_[1], first_[2], first_[3]};
+    walk([&](Strip& strip, bool low, bool narrow) {
+      int64_t& slot = next[low ? 2 : 1];
+      strip.slot = slot;
+      slot += strip.count - narrow;
+      strip.last_slot = narrow ? next[low ? 3 : 0]++ : slot - 1;
+      body(strip);
+    });
+  }
+
+ private:
+  template <class Body>
+  void walk(Body&& body) const {
+    for (int64_t t = begin_; t < end_;) {
+      const int64_t col = t % grid_.cols, row = t / grid_.cols % grid_.rows;
+      const int64_t rest = std::min(grid_.cols - col, end_ - t);
       const int64_t count = ceil_div(rest, ceil_div(rest, strip_tiles));
-      body(Strip{t / cols / rows, t / cols % rows, col, count, t - begin});
+      const int64_t height = row == grid_.rows - 1 ? grid_.last_height : winograd_tile;
+      const int64_t width = col + count == grid_.cols ? grid_.last_width : winograd_tile;
+      Strip strip{t / grid_.cols / grid_.rows, row, col, count, height, width, 0, 0};
+      body(strip, height < winograd_tile, width < winograd_tile);
       t += count;
     }
   }
+
+  TileGrid grid_;
+  int64_t begin_, end_, first_[5] = {};
 };
 
 // Copies rows × cols pixels from (h, w) on, with zeros outside, as [row][strip_cols][channel];
@@ -179,44 +238,51 @@ void read_strip(const Gather& g, const float* source, int64_t channels, int64_t 
   }
 }
 
-/// Transforms up to lanes channels of a strip's patches, the first of which begins at pixel (h, w);
-/// position p of tile t goes to p · position_step + t · tile_step. `source` is the channels' part
-/// of the image; `strip` holds 6 · strip_cols vectors.
+/// Transforms up to lanes channels of a strip's patches; position p of the tile in slot t goes to
+/// p · position_step + t · tile_step. `source` is the channels' part of the image; `scratch` holds
+/// 6 · strip_cols vectors.
 template <Layout layout, class Line>
-void transform_strip(const Gather& g, const float* source, int64_t channels, int64_t tiles,
-                     int64_t h, int64_t w, float* strip, float* to, int64_t position_step,
-                     int64_t tile_step) {
+void transform_strip(const Gather& g, const float* source, int64_t channels, const Strip& strip,
+                     float* scratch, float* to, int64_t position_step, int64_t tile_step) {
   constexpr int64_t size = lanes<float>;
-  const int64_t cols = tiles * winograd_tile + Line::from - winograd_tile;
-  const float* from = strip;
+  const int64_t h = strip.row * winograd_tile + g.lowest.h;
+  const int64_t w = strip.col * winograd_tile + g.lowest.w;
+  const int64_t cols = strip.count * winograd_tile + Line::from - winograd_tile;
+  const float* from = scratch;
   int64_t row_step = strip_cols * size, col_step = size;
   const bool whole = h >= 0 && w >= 0 && h + Line::from <= g.extent.h && w + cols <= g.extent.w;
   if (layout == Layout::nhwc && whole && channels == size) {
     row_step = g.strides.space.h, col_step = g.strides.space.w;
     from = source + h * row_step + w * col_step;
   } else {
-    read_strip<layout>(g, source, channels, h, w, Line::from, cols, strip);
+    read_strip<layout>(g, source, channels, h, w, Line::from, cols, scratch);
   }
   for (int64_t c = 0; c < cols; ++c) {
     Floats column[Line::from], result[Line::to];
 #pragma GCC unroll 6
     for (int r = 0; r < Line::from; ++r)
       column[r] = load<float>(from + r * row_step + c * col_step);
+    extend(column, strip.height);
     Line::apply(column, result);
 #pragma GCC unroll 6
-    for (int r = 0; r < Line::to; ++r) store<float>(strip + (r * strip_cols + c) * size, result[r]);
+    for (int r = 0; r < Line::to; ++r)
+      store<float>(scratch + (r * strip_cols + c) * size, result[r]);
   }
-  for (int64_t t = 0; t < tiles; ++t)
+  for (int64_t t = 0; t < strip.count; ++t) {
+    float* const tile = to + strip.slot_of(t) * tile_step;
+    const int64_t width = t == strip.count - 1 ? strip.last_width : winograd_tile;
     for (int r = 0; r < Line::to; ++r) {
       Floats row[Line::from], result[Line::to];
 #pragma GCC unroll 6
       for (int c = 0; c < Line::from; ++c)
-        row[c] = load<float>(strip + (r * strip_cols + t * winograd_tile + c) * size);
+        row[c] = load<float>(scratch + (r * strip_cols + t * winograd_tile + c) * size);
+      extend(row, width);
       Line::apply(row, result);
 #pragma GCC unroll 6
       for (int c = 0; c < Line::to; ++c)
-        store<float>(to + (r * winograd_patch + c) * position_step + t * tile_step, result[c]);
+        store<float>(tile + (r * winograd_patch + c) * position_step, result[c]);
     }
+  }
 }
 
 }  // namespace cnnkern::cpu::CNNKERN_CPU_ISA

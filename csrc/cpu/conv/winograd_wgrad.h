@@ -7,7 +7,7 @@
 // and turns the sums into filters at the end. Chunks exist where there are too few blocks for many
 // threads; how many depends on the problem only, and they are summed in their order, so the result
 // does not depend on the threads.
-// Memory: the chunks (at most 16 small weights), and per thread 1.7 MiB.
+// Memory: the chunks (at most 16 small weights), and per thread 1.1 MiB.
 #pragma once
 
 #include "cpu/conv/winograd.h"
@@ -17,7 +17,7 @@ namespace cnnkern::cpu::CNNKERN_CPU_ISA {
 template <Layout layout>
 class WinogradReduce {
   static constexpr int64_t size = lanes<float>, block = 64, panels = block / panel_width;
-  static constexpr int64_t tile_step = 56, least_chunk = 2 * tile_step, most_chunks = 16;
+  static constexpr int64_t tile_step = 28, least_chunk = 4 * tile_step, most_chunks = 16;
   // Between the positions of the three operands.
   static constexpr int64_t operand_step = tile_step * block + position_gap;
   static constexpr int64_t sum_step = block * block + position_gap;
@@ -70,12 +70,12 @@ class WinogradReduce {
         const int64_t channels = std::min(block, channels_ - channel);
         const int64_t first = chunk * chunk_, last = std::min(first + chunk_, grid_.count());
         for (int64_t tile = first; tile < last; tile += tile_step) {
-          const int64_t end_tile = std::min(tile + tile_step, last);
-          transform<InputLine>(conv_.patches, group * channels_ + channel, channels, tile, end_tile,
+          const TileBlock tiles(grid_, tile, std::min(tile + tile_step, last));
+          transform<InputLine>(conv_.patches, group * channels_ + channel, channels, tiles,
                                patches.get(), panel_width);
-          transform<GradientLine>(conv_.gradient, group * filters_ + filter, filters, tile,
-                                  end_tile, gradient.get(), block);
-          multiply(filters, channels, end_tile - tile, gradient.get(), patches.get(), sums.get(),
+          transform<GradientLine>(conv_.gradient, group * filters_ + filter, filters, tiles,
+                                  gradient.get(), block);
+          multiply(filters, channels, tiles, gradient.get(), patches.get(), sums.get(),
                    tile > first);
         }
         store_weights(sums.get(), filters, channels,
@@ -87,30 +87,32 @@ class WinogradReduce {
 
   // `count` channels, in panels of `width`, each [tile][width].
   template <class Line>
-  void transform(const Gather& gather, int64_t channel, int64_t count, int64_t begin, int64_t end,
+  void transform(const Gather& gather, int64_t channel, int64_t count, const TileBlock& tiles,
                  float* to, int64_t width) const {
     alignas(64) float scratch[winograd_patch * strip_cols * size];
     const auto* const source = static_cast<const float*>(gather.source);
     for (int64_t c = 0; c < count; c += size)
-      grid_.for_each_strip(begin, end, [&](const Strip& strip) {
+      tiles.for_each_strip([&](const Strip& strip) {
         transform_strip<layout, Line>(
             gather, source + gather.strides.at(strip.n, channel + c, 0, 0, 0),
-            std::min(size, count - c), strip.count, strip.row * winograd_tile + gather.lowest.h,
-            strip.col * winograd_tile + gather.lowest.w, scratch,
-            to + (c / width * tile_step + strip.index) * width + c % width, operand_step, width);
+            std::min(size, count - c), strip, scratch,
+            to + c / width * tile_step * width + c % width, operand_step, width);
       });
   }
 
-  static void multiply(int64_t filters, int64_t channels, int64_t tiles, const float* gradient,
-                       const float* patches, float* sums, bool add) {
-    for (int p = 0; p < winograd_positions; ++p)
+  // A position that no tile needs must still give zeros when the sums begin.
+  static void multiply(int64_t filters, int64_t channels, const TileBlock& tiles,
+                       const float* gradient, const float* patches, float* sums, bool add) {
+    for (int p = 0; p < winograd_positions; ++p) {
+      const int64_t first = tiles.first(p), depth = tiles.last(p) - first;
       for (int64_t panel = 0; panel * panel_width < channels; ++panel)
-        for_each_rows(filters, [&](int64_t row, auto rows) {
-          multiply_rows<rows, 1>(tiles, gradient + p * operand_step + row, block, tiles, 0,
-                                 patches + p * operand_step + panel * tile_step * panel_width,
-                                 sums + p * sum_step + row * block + panel * panel_width, block,
-                                 add);
+        for_each_rows(0, filters, [&](int64_t row, auto rows) {
+          multiply_rows<rows, 1>(
+              depth, gradient + p * operand_step + first * block + row, block, depth, 0,
+              patches + p * operand_step + (panel * tile_step + first) * panel_width,
+              sums + p * sum_step + row * block + panel * panel_width, block, add);
         });
+    }
   }
 
   void store_weights(const float* sums, int64_t filters, int64_t channels, float* to) const {
