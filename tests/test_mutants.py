@@ -12,9 +12,9 @@ import test_sass
 import test_standin_device
 from mutants import CSRC, build, cpp_build
 from mutants_avg_pool import AVERAGES
+from mutants_depthwise import DEPTHWISE
 from mutants_epilogue import FUSED_OPERATION
 from mutants_index import INDEX
-from mutants_depthwise import DEPTHWISE
 from mutants_offset import CUTS
 from mutants_sync import SYNC
 from mutants_window_pool import WINDOWS
