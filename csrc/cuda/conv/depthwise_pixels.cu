@@ -81,10 +81,14 @@ struct RowOfTaps {
   bool valid;
   int lane, column, tap;  // the first pixel's first tap
 
-  __device__ __forceinline__ void load(int at, A (&x)[vector]) const {
-    widen(load_global_or_zero<Vector<T, vector>>(row + at * int64_t{p.source_channels},
-                                                 valid && inside(at, p.w.source_extent)),
-          x);
+  __device__ __forceinline__ const T* pixel(int at) const {
+    return row + at * int64_t{p.source_channels};
+  }
+
+  /// The pixel `at` of the row, which lies at `from`.
+  __device__ __forceinline__ void load(const T* from, int at, A (&x)[vector]) const {
+    const bool reads = valid && inside(at, p.w.source_extent);
+    widen(load_global_or_zero<Vector<T, vector>>(from, reads), x);
   }
 
   __device__ __forceinline__ static void add(const A (&weight)[vector], const A (&x)[vector],
@@ -98,10 +102,12 @@ struct RowOfTaps {
       A weight[taps][vector];
 #pragma unroll
       for (int s = 0; s < taps; ++s) weights.load(tap + s * p.w.tap_step, lane, weight[s]);
+      const T* from = pixel(column);
 #pragma unroll
       for (int x = 0; x < (depthwise_strip - 1) * step + taps; ++x) {
         A value[vector];
-        load(column + x, value);
+        load(from, column + x, value);
+        from += p.source_channels;
 #pragma unroll
         for (int q = 0; q < depthwise_strip; ++q)
           if (x >= q * step && x < q * step + taps) add(weight[x - q * step], value, sums[q]);
@@ -113,7 +119,8 @@ struct RowOfTaps {
 #pragma unroll
         for (int q = 0; q < depthwise_strip; ++q) {
           A value[vector];
-          load(column + q * p.w.source_step + s * p.w.source_tap_step, value);
+          const int at = column + q * p.w.source_step + s * p.w.source_tap_step;
+          load(pixel(at), at, value);
           add(weight, value, sums[q]);
         }
       }

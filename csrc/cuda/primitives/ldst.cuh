@@ -147,8 +147,8 @@ __device__ __forceinline__ V load_global_streaming(const void* pointer) {
   return from_word<V>(__ldcs(static_cast<const word_t<V>*>(pointer)));
 }
 
-/// As load_global_readonly, or zeros without reading if not `valid`. Words are zeroed, not elements:
-/// nvcc would choose for each half of a word.
+/// As load_global_readonly, or zeros without reading if not `valid`. Words are zeroed: zeroing
+/// elements, nvcc chooses for each half of a word.
 template <class V>
 __device__ __forceinline__ V load_global_or_zero(const void* pointer, bool valid) {
   word_t<V> word{};
