@@ -2,7 +2,8 @@
 // instruction set only.
 //
 // nhwc: lanes are channels. forward sums the taps of a window, backward gathers the gradients of
-// the windows over a pixel, so that nobody writes to another's memory.
+// the windows over a pixel, so that nobody writes to another's memory. nchw with short adaptive
+// windows: likewise, lanes are planes.
 // nchw: a task is a row. Windows are products of one window per axis, so a row is summed in two
 // steps: forward first adds the input rows of a row of windows, element by element, into a buffer
 // (contiguous whatever the stride), then sums that buffer's windows along w; a margin of zeros on

@@ -1,9 +1,10 @@
 // Max pooling backward by scattering: every window adds its gradient where its maximum was.
 //
 // A task owns a block of channels of one image, so that no two threads write to the same plane and
-// the order of the sums is fixed. In nchw a block is one plane; in nhwc it is four cache lines of
-// channels: one line a pixel, pixels a power of two apart, would fall into few sets of the cache.
-// float16 and bfloat16 are summed in a float copy of the block.
+// the order of the sums is fixed. In nchw a block is one plane; in nhwc it is 16 cache lines of
+// channels, or four where that would leave too few tasks: one line a pixel, pixels a power of two
+// apart, would fall into few sets of the cache. float16 and bfloat16 are summed in a float copy of
+// the block, which is small for that.
 #include <algorithm>
 #include <vector>
 
@@ -12,6 +13,8 @@
 
 namespace cnnkern::cpu {
 namespace {
+
+constexpr int64_t enough_tasks = 8;
 
 struct Block {
   int64_t positions, windows, channels;  // input elements and outputs of a channel; channels
@@ -31,7 +34,7 @@ template <class T, class A>
 void add_plane(const Block& block, const T* gradient, const int64_t* index, A* sums) {
   std::fill_n(sums, block.positions, A(0));
   for (int64_t window = 0; window < block.windows; ++window)
-    if (index[window] >= 0 && index[window] < block.positions)
+    if (static_cast<uint64_t>(index[window]) < static_cast<uint64_t>(block.positions))
       sums[index[window]] += static_cast<A>(gradient[window]);
 }
 
@@ -43,12 +46,13 @@ void add_channels(const PoolProblem& p, const Block& block, const T* gradient, c
   for (int64_t first = 0; first < block.windows || zeroed < block.positions; first += block.row) {
     const int64_t end = std::min(first + block.row, block.windows), reach = block.reach(p, end);
     for (; zeroed < reach; ++zeroed) std::fill_n(sums + zeroed * block.step, block.channels, A(0));
-    for (int64_t window = first; window < end; ++window)
-      for (int64_t c = 0; c < block.channels; ++c) {
-        const int64_t at = window * block.window_step + c, position = index[at];
-        if (position >= 0 && position < zeroed)
-          sums[position * block.step + c] += static_cast<A>(gradient[at]);
-      }
+    for (int64_t window = first; window < end; ++window) {
+      const int64_t* const at = index + window * block.window_step;
+      const T* const from = gradient + window * block.window_step;
+      for (int64_t c = 0; c < block.channels; ++c)
+        if (static_cast<uint64_t>(at[c]) < static_cast<uint64_t>(zeroed))
+          sums[at[c] * block.step + c] += static_cast<A>(from[c]);
+    }
   }
 }
 
@@ -57,7 +61,13 @@ void scatter(const PoolProblem& p, const PoolTensors& tensors, const ParallelFor
   using A = accumulator_t<T>;
   const Strides in = dense_strides(p.layout, p.c, p.input);
   const Strides out = dense_strides(p.layout, p.c, p.output);
-  const int64_t block = p.layout == Layout::nchw ? 1 : 256 / static_cast<int64_t>(sizeof(T));
+  const auto blocks_of = [&](int64_t bytes) {
+    const int64_t channels = bytes / static_cast<int64_t>(sizeof(T));
+    return p.n * ((p.c + channels - 1) / channels);
+  };
+  const bool wide = std::is_same_v<T, A> && blocks_of(1024) >= enough_tasks;
+  const int64_t bytes = wide ? 1024 : 256;
+  const int64_t block = p.layout == Layout::nchw ? 1 : bytes / static_cast<int64_t>(sizeof(T));
   const int64_t blocks = (p.c + block - 1) / block;
   const int64_t positions = p.input.volume(), windows = p.output.volume();
   parallel(p.n * blocks, [&](int64_t begin, int64_t end) {

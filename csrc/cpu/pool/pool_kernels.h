@@ -3,8 +3,9 @@
 // nhwc: lanes are channels; each tap is one load for all of them. nchw: lanes are outputs along w;
 // where every tap of a vector of windows lies inside the row, stride 1 is one load a tap, stride 2
 // two loads and a shuffle, other strides read lane by lane; the windows at the borders are done one
-// at a time. Values are compared in the arithmetic type, beside their positions as integers as
-// wide. A task is a row of outputs of one image (nhwc) or of one channel (nchw).
+// at a time. Adaptive windows in nchw: lanes are planes, read element by element. Values are
+// compared in the arithmetic type, beside their positions as integers as wide. A task is a row of
+// outputs of one image (nhwc), of one channel (nchw) or of a vector of them (adaptive).
 #pragma once
 
 #include <algorithm>
