@@ -133,7 +133,13 @@ BOUNDS = [
         "bound off by one",
         *(REDUCE, "n4c8h20w20k8r1s1 wgrad nhwc", SIMT_VEC4),
         ("last_part", REDUCE, "part < parts", "part < parts - 1"),
-        ("elements_of_the_weight", REDUCE, "if (first >= elements) return;", "", "out of the bounds"),
+        (
+            "elements_of_the_weight",
+            REDUCE,
+            "if (first >= elements) return;",
+            "",
+            "out of the bounds",
+        ),
     ),
     *of(
         "bound off by one",

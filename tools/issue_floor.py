@@ -164,7 +164,7 @@ def cutlass_loops() -> dict[tuple[int, int], Loop]:
         source.write_text(CUTLASS + "".join(tiles))
         cubin = source.with_suffix(".cubin")
         flags = ["-std=c++17", "-O3", "--expt-relaxed-constexpr", "-arch=sm_80", "-cubin"]
-        command = [nvcc, *flags, f"-I{include}", source, "-o", cubin]
+        command = [nvcc, *flags, f"-I{include}", str(source), "-o", str(cubin)]
         subprocess.run(command, check=True, capture_output=True)
         shape = re.compile(r"GemmShapeILi(\d+)ELi(\d+)ELi32E")
         return {
