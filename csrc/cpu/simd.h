@@ -85,6 +85,10 @@ inline Vec<A> load(const T* from) {
 /// The first `count` lanes, zero in the others, which are not read.
 template <class A, class T>
 inline Vec<A> load_partial(const T* from, int64_t count) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<T, float> && vector_bytes == 64)
+    return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), from);
+#endif
   Vec<A> result = {};
   for (int i = 0; i < count; ++i) result[i] = static_cast<A>(from[i]);
   return result;
@@ -132,6 +136,10 @@ inline void store(T* to, Vec<A> value) {
 
 template <class A, class T>
 inline void store_partial(T* to, Vec<A> value, int64_t count) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<T, float> && vector_bytes == 64)
+    return _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << count) - 1), value);
+#endif
   for (int i = 0; i < count; ++i) to[i] = static_cast<T>(value[i]);
 }
 
