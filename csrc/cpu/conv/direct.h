@@ -55,14 +55,6 @@ void copy_padded(const Gather& g, const PaddedPlane& plane, int64_t n, int64_t g
                 width, to + plane.at(d - g.lowest.d, h - g.lowest.h, first.w - g.lowest.w));
 }
 
-/// body(integral_constant<int, n>) for a run-time n in [1, most].
-template <int most, class Body>
-inline void with_count(int64_t n, Body&& body) {
-  if constexpr (most > 1)
-    if (n < most) return with_count<most - 1>(n, body);
-  body(std::integral_constant<int, most>());
-}
-
 /// to[f · pitch + j] = bias[f] + Σ over k of weights[k][f] · source[j + offsets[k]], for the pixels
 /// j of `vectors` vectors.
 template <class A, int filters, int vectors>

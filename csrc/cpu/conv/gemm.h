@@ -1,10 +1,10 @@
 // The matrix multiplication under every convolution: C = A · B, BLIS style.
 //
-// A is packed in panels of tile_rows rows, B in panels of tile_cols columns, each panel
-// [depth][width]. The micro-kernel keeps a tile of C in registers (tile_rows × 2 vectors), reads
-// two vectors of B and broadcasts tile_rows numbers of A for each step of the depth. The depth is
-// cut in blocks of depth_block so that a panel of B stays in L1 and a block of A in L2; between
-// blocks the tiles of C rest in `partial`.
+// B is packed in panels of tile_cols columns, [depth][tile_cols]. The micro-kernel keeps a tile of
+// C in registers (tile_rows × 2 vectors, fewer at the last rows), reads two vectors of B and
+// broadcasts a number of A from each of its rows for each step of the depth: A may lie in panels
+// [depth][tile_rows] or row by row. The depth is cut in blocks of depth_block so that a panel of B
+// stays in L1 and a block of A in L2; between blocks the tiles of C rest in `partial`.
 // Source: Van Zee & van de Geijn, "BLIS: a framework for rapidly instantiating BLAS" (2015).
 #pragma once
 
@@ -25,20 +25,37 @@ inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 template <class A>
 using Tile = Vec<A>[tile_rows][2];
 
-template <class A>
-inline void multiply_tile(int64_t depth, const A* a, const A* b, Tile<A>& c) {
-  Tile<A> sum = {};
-  for (int64_t k = 0; k < depth; ++k, a += tile_rows, b += tile_cols<A>) {
+/// Element (i, k) of tile_rows rows of A lies at i · row + k · depth.
+struct Panelled {
+  static constexpr int64_t row = 1, depth = tile_rows;
+};
+/// The rows of a tile must not all begin in the same set of L1, as they would at a power of two.
+struct RowByRow {
+  static constexpr int64_t row = depth_block + 16, depth = 1;
+};
+
+/// body(integral_constant<int, n>) for a run-time n in [1, most].
+template <int most, class Body>
+inline void with_count(int64_t n, Body&& body) {
+  if constexpr (most > 1)
+    if (n < most) return with_count<most - 1>(n, body);
+  body(std::integral_constant<int, most>());
+}
+
+template <class Order, int rows, class A>
+[[gnu::noinline]] void multiply_tile(int64_t depth, const A* a, const A* b, Tile<A>& c) {
+  Vec<A> sum[rows][2] = {};
+  for (int64_t k = 0; k < depth; ++k, a += Order::depth, b += tile_cols<A>) {
     const Vec<A> b0 = load<A>(b), b1 = load<A>(b + lanes<A>);
 #pragma GCC unroll 16
-    for (int i = 0; i < tile_rows; ++i) {
-      const Vec<A> ai = broadcast(a[i]);
+    for (int i = 0; i < rows; ++i) {
+      const Vec<A> ai = broadcast(a[i * Order::row]);
       sum[i][0] = fma<A>(ai, b0, sum[i][0]);
       sum[i][1] = fma<A>(ai, b1, sum[i][1]);
     }
   }
 #pragma GCC unroll 16
-  for (int i = 0; i < tile_rows; ++i) {
+  for (int i = 0; i < rows; ++i) {
     c[i][0] = sum[i][0];
     c[i][1] = sum[i][1];
   }
@@ -53,26 +70,29 @@ struct Panels {
 
 /// Multiplies one block of the depth. Tiles begin at zero if `first`, else where `partial` left
 /// them; if `last` they go to finish(row panel, column panel, tile), else to `partial`, which holds
-/// a.count · b.count tiles.
-template <class A, class Finish>
-void multiply(int64_t depth, const Panels<A>& a, const Panels<A>& b, A* partial, bool first,
-              bool last, Finish&& finish) {
+/// a.count · b.count tiles. The last panel of A has what is left of `rows`.
+template <class Order, class A, class Finish>
+void multiply(int64_t depth, const Panels<A>& a, int64_t rows, const Panels<A>& b, A* partial,
+              bool first, bool last, Finish&& finish) {
   constexpr int64_t tile_size = tile_rows * tile_cols<A>;
   const int64_t l2_panels =
       std::max<int64_t>(1, (192 << 10) / (depth_block * tile_rows * sizeof(A)));
   for (int64_t begin = 0; begin < a.count; begin += l2_panels)
     for (int64_t j = 0; j < b.count; ++j)
       for (int64_t i = begin; i < std::min(begin + l2_panels, a.count); ++i) {
+        const int64_t height = std::min<int64_t>(tile_rows, rows - i * tile_rows);
         Tile<A> tile;
-        multiply_tile(depth, a.data + i * a.stride, b.data + j * b.stride, tile);
+        with_count<tile_rows>(height, [&](auto count) {
+          multiply_tile<Order, count>(depth, a.data + i * a.stride, b.data + j * b.stride, tile);
+        });
         A* const kept = partial + (j * a.count + i) * tile_size;
         if (!first)
-          for (int r = 0; r < tile_rows; ++r)
+          for (int r = 0; r < height; ++r)
             for (int v = 0; v < 2; ++v)
               tile[r][v] += load<A>(kept + r * tile_cols<A> + v * lanes<A>);
         if (last) finish(i, j, tile);
         else
-          for (int r = 0; r < tile_rows; ++r)
+          for (int r = 0; r < height; ++r)
             for (int v = 0; v < 2; ++v)
               store<A>(kept + r * tile_cols<A> + v * lanes<A>, tile[r][v]);
       }
@@ -88,16 +108,20 @@ struct TileOutput {
   const A *row_bias, *col_bias;  // or null; col_bias is as wide as the tile
 
   void store_tile(Tile<A>& tile) const {
-    for (int i = 0; i < tile_rows; ++i)
+    for (int64_t i = 0; i < std::min<int64_t>(rows, tile_rows); ++i) {
       for (int v = 0; v < 2; ++v) {
-        if (row_bias && i < rows) tile[i][v] += broadcast(row_bias[i]);
+        if (row_bias) tile[i][v] += broadcast(row_bias[i]);
         if (col_bias) tile[i][v] += load<A>(col_bias + v * lanes<A>);
       }
-    for (int64_t i = 0; i < std::min<int64_t>(rows, tile_rows); ++i) {
-      if (contiguous && cols >= tile_cols<A>) {
+      if (contiguous) {
         const int64_t at = row_offset[i] + col_offset[0];
-        epilogue.store(at, tile[i][0]);
-        epilogue.store(at + lanes<A>, tile[i][1]);
+        if (cols >= tile_cols<A>) {
+          epilogue.store(at, tile[i][0]);
+          epilogue.store(at + lanes<A>, tile[i][1]);
+        } else {
+          epilogue.store(at, tile[i][0], std::min<int64_t>(cols, lanes<A>));
+          if (cols > lanes<A>) epilogue.store(at + lanes<A>, tile[i][1], cols - lanes<A>);
+        }
         continue;
       }
       A row[tile_cols<A>];

@@ -4,7 +4,7 @@
 // pixels and columns filters, so that it is stored along the channels. The weights are packed once
 // a call, in panels of all their depth; patches are packed by the task that multiplies them, a
 // block of pixels × depth_block at a time. A task is a block of pixels and of filters.
-// Memory: a copy of the weights, and per thread at most pixel_block · (depth_block + 512) numbers
+// Memory: a copy of the weights, and per thread at most pixel_block · (depth_block + 528) numbers
 // of the arithmetic type (0.6 MiB for float).
 // Source: implicit GEMM (Chetlur et al., cuDNN, 2014) over the BLIS blocking of gemm.h.
 #pragma once
@@ -22,6 +22,9 @@ class ImplicitGemm {
   static constexpr bool nchw = layout == Layout::nchw;
   static constexpr int pixel_width = nchw ? tile_cols<A> : tile_rows;
   static constexpr int filter_width = nchw ? tile_rows : tile_cols<A>;
+  // In nhwc a pixel's patch is a row of memory, and so it stays: RowByRow.
+  using RowOrder = std::conditional_t<nchw, Panelled, RowByRow>;
+  static constexpr int64_t pixel_size = nchw ? depth_block : RowByRow::row;
 
  public:
   explicit ImplicitGemm(const GatherConv& conv)
@@ -47,7 +50,8 @@ class ImplicitGemm {
 
   void run(const ParallelFor& parallel) const {
     parallel(conv_.groups * filter_panels_, [this](int64_t begin, int64_t end) {
-      for (int64_t panel = begin; panel < end; ++panel) pack_weights(panel);
+      Buffer<A> rows(filter_width * depth_block);
+      for (int64_t panel = begin; panel < end; ++panel) pack_weights(panel, rows.get());
     });
     // Blocks shrink until there are enough tasks, pixels first: filters share packed patches.
     const int64_t pixels = gather_.pixels();
@@ -79,28 +83,51 @@ class ImplicitGemm {
 
  private:
   struct Scratch {
-    Buffer<A> patches, rows, partial;
+    Buffer<A> patches, partial;
     Buffer<int64_t> pixel_offset;
 
     Scratch(int64_t pixels, int64_t filters)
-        : patches(pixels * depth_block),
-          rows(pixel_width * depth_block),
-          partial(pixels * filters),
-          pixel_offset(pixels) {}
+        : patches(pixels * pixel_size), partial(pixels * filters), pixel_offset(pixels) {}
   };
 
-  void pack_weights(int64_t panel) const {
+  // A filter's elements are brought in a row in the order of the depth, then the rows transposed.
+  void pack_weights(int64_t panel, A* rows) const {
     const int64_t first = panel % filter_panels_ * filter_width;
     const int64_t count = std::min<int64_t>(filter_width, conv_.filters - first);
     const T* const from = static_cast<const T*>(conv_.weight) +
                           panel / filter_panels_ * conv_.weight_group + first * conv_.weight_filter;
     A* to = weights_.get() + panel * filter_width * depth_;
-    for (int64_t t = 0; t < gather_.tap_count; ++t)
-      for (int64_t c = 0; c < gather_.channels; ++c, to += filter_width) {
-        const T* const tap = from + gather_.taps[t].weight + c * conv_.weight_channel;
-        for (int64_t i = 0; i < filter_width; ++i)
-          to[i] = i < count ? static_cast<A>(tap[i * conv_.weight_filter]) : A(0);
-      }
+    if (conv_.weight_filter == 1) {  // filters are neighbours
+      for (int64_t t = 0; t < gather_.tap_count; ++t)
+        for (int64_t c = 0; c < gather_.channels; ++c, to += filter_width) {
+          copy<A>(from + gather_.taps[t].weight + c * conv_.weight_channel, count, to);
+          std::fill(to + count, to + filter_width, A(0));
+        }
+      return;
+    }
+    for (int64_t begin = 0; begin < depth_;
+         begin += depth_block, to += filter_width * depth_block) {
+      const int64_t depth = std::min(depth_block, depth_ - begin);
+      for (int64_t i = 0; i < count; ++i)
+        gather_filter(from + i * conv_.weight_filter, begin, depth, rows + i * depth_block);
+      transpose<filter_width, A>(rows, depth_block, count, depth, to);
+    }
+  }
+
+  // Elements [begin, begin + count) of a filter, ordered by tap, then channel.
+  void gather_filter(const T* filter, int64_t begin, int64_t count, A* to) const {
+    for (int64_t end = begin + count; begin < end;) {
+      const int64_t c = begin % gather_.channels;
+      const int64_t channels = std::min(gather_.channels - c, end - begin);
+      const T* const from =
+          filter + gather_.taps[begin / gather_.channels].weight + c * conv_.weight_channel;
+      if (conv_.weight_channel == 1) copy<A>(from, channels, to);
+      else
+        for (int64_t i = 0; i < channels; ++i)
+          to[i] = static_cast<A>(from[i * conv_.weight_channel]);
+      begin += channels;
+      to += channels;
+    }
   }
 
   // Depth [begin, end) of the pixels, in panels; the lanes beyond the last pixel are zero.
@@ -110,17 +137,17 @@ class ImplicitGemm {
         static_cast<const T*>(gather_.source) + group * gather_.channels * gather_.strides.c;
     A* to = scratch.patches.get();
     PixelCursor cursor(gather_, first_pixel);
-    for (int64_t pixel = first_pixel; pixel < last_pixel; pixel += pixel_width) {
-      const auto count = static_cast<int>(std::min<int64_t>(pixel_width, last_pixel - pixel));
-      if constexpr (nchw) {
+    if constexpr (nchw) {
+      for (int64_t pixel = first_pixel; pixel < last_pixel; pixel += pixel_width) {
+        const auto count = static_cast<int>(std::min<int64_t>(pixel_width, last_pixel - pixel));
         PixelPanel<A, pixel_width> panel(gather_, cursor, count);
         panel.gather_rows(source, begin, end, to);
-      } else {
-        for (int i = 0; i < count; ++i, cursor.advance())
-          gather_pixel(gather_, source, cursor, begin, end, scratch.rows.get() + i * depth_block);
-        transpose<pixel_width, A>(scratch.rows.get(), depth_block, count, end - begin, to);
+        to += pixel_width * pixel_size;
       }
-      to += pixel_width * depth_block;
+    } else {
+      const PixelRows<A> rows(gather_, begin, end);
+      for (int64_t pixel = first_pixel; pixel < last_pixel; ++pixel, cursor.advance())
+        rows.gather_pixel(source, cursor, to + (pixel - first_pixel) * pixel_size);
     }
   }
 
@@ -146,9 +173,9 @@ class ImplicitGemm {
       output.col_offset = nchw ? pixel_offset : filter_offset;
       output.rows = nchw ? conv_.filters - filter : pixels - pixel;
       output.cols = nchw ? pixels - pixel : conv_.filters - filter;
+      const int64_t last = std::min<int64_t>(output.cols, pixel_width) - 1;
       output.contiguous =
-          !nchw || (output.cols >= pixel_width && dest.space.w == 1 &&
-                    pixel_offset[pixel_width - 1] == pixel_offset[0] + pixel_width - 1);
+          !nchw || (dest.space.w == 1 && pixel_offset[last] == pixel_offset[0] + last);
       output.row_bias = nchw && bias ? bias + filter : nullptr;
       output.col_bias = !nchw && bias ? bias + filter : nullptr;
       output.store_tile(tile);
@@ -158,13 +185,15 @@ class ImplicitGemm {
     do {  // at least once: without taps the output is the bias
       const int64_t end = std::min(begin + depth_block, depth_);
       pack_patches(group, first_pixel, last_pixel, begin, end, scratch);
-      const Panels<A> patches = {scratch.patches.get(), pixel_width * depth_block,
+      const Panels<A> patches = {scratch.patches.get(), pixel_width * pixel_size,
                                  ceil_div(pixels, pixel_width)};
       const Panels<A> weights = {
           weights_.get() + ((group * filter_panels_ + first_panel) * depth_ + begin) * filter_width,
           filter_width * depth_, last_panel - first_panel};
-      multiply(end - begin, nchw ? weights : patches, nchw ? patches : weights,
-               scratch.partial.get(), begin == 0, end == depth_, finish);
+      multiply<RowOrder>(end - begin, nchw ? weights : patches,
+                         nchw ? conv_.filters - first_panel * filter_width : pixels,
+                         nchw ? patches : weights, scratch.partial.get(), begin == 0, end == depth_,
+                         finish);
       begin = end;
     } while (begin < depth_);
   }

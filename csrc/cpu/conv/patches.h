@@ -4,9 +4,11 @@
 //   nchw: neighbouring pixels are neighbours in memory. A PixelPanel holds W pixels; gather_rows
 //         writes rows of W. What depends on the pixels only (runs of adjacent source elements,
 //         whether any tap reads outside) is found once a panel, which lanes are inside once a tap.
-//   nhwc: neighbouring channels are neighbours in memory. gather_pixel writes one column.
+//   nhwc: neighbouring channels are neighbours in memory. PixelRows writes columns, one by one.
 // Storage is converted to the arithmetic type A on the way.
 #pragma once
+
+#include <algorithm>
 
 #include "cpu/conv/gather_conv.h"
 #include "cpu/simd.h"
@@ -186,28 +188,67 @@ template <class A, class T>
 inline void copy(const T* from, int64_t count, A* to) {
   int64_t i = 0;
   for (; i + lanes<A> <= count; i += lanes<A>) store<A>(to + i, load<A>(from + i));
-  for (; i < count; ++i) to[i] = static_cast<A>(from[i]);
+  if (i < count) store_partial<A>(to + i, load_partial<A>(from + i, count - i), count - i);
 }
 
-/// Rows [begin, end) of the matrix for the cursor's pixel, channels last.
-template <class A, class T>
-void gather_pixel(const Gather& gather, const T* source, const PixelCursor& at, int64_t begin,
-                  int64_t end, A* to) {
-  const int64_t d = at.d * gather.step.d, h = at.h * gather.step.h, w = at.w * gather.step.w;
-  source += gather.strides.at(at.n, 0, d, h, w);
-  while (begin < end) {
-    const Tap& tap = gather.taps[begin / gather.channels];
-    const int64_t c = begin % gather.channels, tap_w = w + tap.w;
-    const bool inside = static_cast<uint64_t>(d + tap.d) < static_cast<uint64_t>(gather.extent.d) &&
-                        static_cast<uint64_t>(h + tap.h) < static_cast<uint64_t>(gather.extent.h) &&
-                        static_cast<uint64_t>(tap_w) < static_cast<uint64_t>(gather.extent.w);
-    const int64_t taps = inside ? std::min(tap.run, gather.extent.w - tap_w) : 1;
-    const int64_t count = std::min(taps * gather.channels - c, end - begin);
-    if (inside) copy<A>(source + tap.source + c, count, to);
-    else __builtin_memset(to, 0, count * sizeof(A));
-    begin += count;
-    to += count;
+/// Rows [begin, end) of the matrix for one pixel after another, channels last.
+template <class A>
+class PixelRows {
+ public:
+  PixelRows(const Gather& gather, int64_t begin, int64_t end)
+      : gather_(gather),
+        tap_(gather.taps + (end > begin ? begin / gather.channels : 0)),
+        channel_(end > begin ? begin % gather.channels : 0),
+        size_(end - begin),
+        in_place_(gather.tap_count == 1) {
+    for (int axis = 0; axis < 3; ++axis) {
+      const int64_t last = (gather.grid[axis] - 1) * gather.step[axis] + gather.highest[axis];
+      in_place_ = in_place_ && gather.lowest[axis] >= 0 && last < gather.extent[axis];
+    }
   }
-}
+
+  template <class T>
+  void gather_pixel(const T* source, const PixelCursor& at, A* to) const {
+    const int64_t d = at.d * gather_.step.d, h = at.h * gather_.step.h, w = at.w * gather_.step.w;
+    source += offset(at);
+    const Tap* tap = tap_;
+    for (int64_t c = channel_, left = size_; left > 0; c = 0) {
+      const int64_t tap_w = w + tap->w;
+      const bool inside = is_inside(d + tap->d, gather_.extent.d) &&
+                          is_inside(h + tap->h, gather_.extent.h) &&
+                          is_inside(tap_w, gather_.extent.w);
+      const int64_t taps = inside ? std::min(tap->run, gather_.extent.w - tap_w) : 1;
+      const int64_t count = std::min(taps * gather_.channels - c, left);
+      if (inside) copy<A>(source + tap->source + c, count, to);
+      else std::fill_n(to, count, A(0));
+      tap += taps;
+      left -= count;
+      to += count;
+    }
+  }
+
+  /// The rows where they lie, if that is one after another for all pixels, else in `scratch`.
+  template <class T>
+  const A* find(const T* source, const PixelCursor& at, A* scratch) const {
+    if constexpr (std::is_same_v<T, A>)
+      if (in_place_) return source + offset(at) + tap_->source + channel_;
+    gather_pixel(source, at, scratch);
+    return scratch;
+  }
+
+ private:
+  static bool is_inside(int64_t at, int64_t extent) {
+    return static_cast<uint64_t>(at) < static_cast<uint64_t>(extent);
+  }
+  int64_t offset(const PixelCursor& at) const {
+    return gather_.strides.at(at.n, 0, at.d * gather_.step.d, at.h * gather_.step.h,
+                              at.w * gather_.step.w);
+  }
+
+  const Gather& gather_;
+  const Tap* tap_;
+  int64_t channel_, size_;
+  bool in_place_;
+};
 
 }  // namespace cnnkern::cpu::CNNKERN_CPU_ISA
