@@ -2,7 +2,7 @@
 //
 // A fused convolution reads the residual and writes the output once, element by element as the
 // kernel finishes them; no kernel walks its result a second time. Activations are computed in
-// vectors, but for tanh, sigmoid, gelu and silu of float64 and of the ends of rows that fill none:
+// vectors, but for tanh, sigmoid, gelu and silu of float64 and of elements that are no neighbours:
 // these take the C library's functions, one by one.
 #pragma once
 
@@ -69,8 +69,10 @@ struct Epilogue {
   /// `count` sums, to elements `step` apart.
   void store_row(int64_t at, const A* sums, int64_t count, int64_t step = 1) const {
     int64_t i = 0;
-    if (step == 1)
+    if (step == 1) {
       for (; i + lanes<A> <= count; i += lanes<A>) store(at + i, load<A>(sums + i));
+      if (i < count) return store(at + i, load_partial<A>(sums + i, count - i), count - i);
+    }
     for (; i < count; ++i) store_one(at + i * step, sums[i]);
   }
 

@@ -67,6 +67,9 @@ class ImplicitGemm {
       pixels_each = ceil_div(pixels_each, 2);
     while (tasks() < wanted_tasks && panels_each * filter_width > 64)
       panels_each = ceil_div(panels_each, 2);
+    const auto even = [&](int64_t all, int64_t block) { return ceil_div(all, blocks(all, block)); };
+    pixels_each = even(blocks(pixels, pixel_width), pixels_each);
+    panels_each = even(filter_panels_, panels_each);
     const int64_t filter_blocks = blocks(filter_panels_, panels_each);
     const int64_t per_group = blocks(pixels, pixels_each * pixel_width) * filter_blocks;
     parallel(tasks(), [&](int64_t begin, int64_t end) {
