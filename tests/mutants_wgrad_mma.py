@@ -18,12 +18,12 @@ PIPELINE = [
         (
             "mma_loop_barrier_deleted",
             *(GEMM_MMA, "__syncthreads();  // the next tile has", "// the next tile has"),
-            "race: ",
+            "race: |has not delivered",
         ),
         (
             "mma_first_barrier_deleted",
             *(GEMM_MMA, "__syncthreads();  // the first tile has", "// the first tile has"),
-            "race: ",
+            "race: |has not delivered",
         ),
     ),
     *of(
