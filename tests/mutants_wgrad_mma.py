@@ -71,7 +71,6 @@ MASKS = [
         "mask",
         *RAGGED,
         ("mma_filters_of_a_group", LOADER, "k < k_per_group ? count", "true ? count"),
-        ("mma_columns_of_the_input", LOADER, "column < windows.elements ? count", "true ? count"),
         (
             "mma_weight_row",
             WGRAD_MMA,
