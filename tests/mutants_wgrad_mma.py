@@ -18,12 +18,12 @@ PIPELINE = [
         (
             "mma_loop_barrier_deleted",
             *(GEMM_MMA, "__syncthreads();  // the next tile has", "// the next tile has"),
-            "race: ",
+            "race: |has not delivered",
         ),
         (
             "mma_first_barrier_deleted",
             *(GEMM_MMA, "__syncthreads();  // the first tile has", "// the first tile has"),
-            "race: ",
+            "race: |has not delivered",
         ),
     ),
     *of(
@@ -71,7 +71,6 @@ MASKS = [
         "mask",
         *RAGGED,
         ("mma_filters_of_a_group", LOADER, "k < k_per_group ? count", "true ? count"),
-        ("mma_columns_of_the_input", LOADER, "column < windows.elements ? count", "true ? count"),
         (
             "mma_weight_row",
             WGRAD_MMA,

@@ -123,7 +123,7 @@ std::string yield_simt(const ConvKernelInfo& kernel, const ConvProblem& p,
                     " x ", tile.n, " tile would be empty");
   const int64_t blocks =
       tiles(view, tile) * p.groups * view.classes * split_wgrad(kernel, p, device).parts;
-  if (blocks >= device.multiprocessors) return "";
+  if (10 * blocks >= 9 * device.multiprocessors) return "";
   return sentence(tile.m, " x ", tile.n, " tiles make ", blocks, " blocks for ",
                   device.multiprocessors,
                   " multiprocessors: a smaller tile fills the device better");
