@@ -23,7 +23,7 @@ import cnnkern
 from cnnkern.bench.record import Row, describe_run
 from cnnkern.bench.suite import judged
 from cnnkern.bench.table import geometric_mean
-from cnnkern.bench.timing import Call, measure
+from cnnkern.bench.timing import Call, measure, waiter
 from cnnkern.progress import progress_bar
 
 BATCHES = {"alexnet": 16, "vgg16": 2, "googlenet": 8, "resnet50": 8, "mobilenet_v2": 8}
@@ -39,6 +39,7 @@ def run_nets(
     nets: Sequence[str] = tuple(BATCHES),
     quick: bool = False,
     create: Callable[[str], torch.nn.Module] | None = None,
+    device: str = "cpu",
 ) -> list[Row]:
     """Times both passes of each network, with a progress bar.
 
@@ -47,14 +48,15 @@ def run_nets(
         nets: names of torchvision's models.
         quick: one small image instead of a batch of 224 × 224.
         create: makes a model by its name; torchvision's if None.
+        device: cpu or cuda.
     """
-    origin, rows = describe_run("cpu"), []
+    origin, rows = describe_run(device), []
     with progress_bar(console) as bar:
         task = bar.add_task("timing", total=2 * len(nets))
         for net in nets:
-            model = (create or _torchvisions)(net)
+            model = (create or _torchvisions)(net).to(device)
             size = (1, 3, 64, 64) if quick else (BATCHES.get(net, 8), 3, 224, 224)
-            images = torch.randn(size, generator=torch.Generator().manual_seed(0))
+            images = torch.randn(size, generator=torch.Generator().manual_seed(0)).to(device)
             for name, workload in (("inference", inference), ("training", training)):
                 bar.update(task, description=f"{net} {name}")
                 rows += _rows(net, name, workload(model, images), images, budget, origin)
@@ -91,7 +93,12 @@ def inference(model: torch.nn.Module, images: Tensor) -> dict[str, Call]:
         "nhwc": no_grad(lambda: last(images_last)),
         "compile": no_grad(lambda: compiled(images)),
     }
-    if importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnxscript"):
+    on_cpu = images.device.type == "cpu"
+    if (
+        on_cpu
+        and importlib.util.find_spec("onnxruntime")
+        and importlib.util.find_spec("onnxscript")
+    ):
         calls["onnxruntime"] = _onnxruntime(model, images)
     return calls
 
@@ -113,7 +120,7 @@ def _onnxruntime(model: torch.nn.Module, images: Tensor) -> Call:
 def training(model: torch.nn.Module, images: Tensor) -> dict[str, Call]:
     """Forward, loss, backward and a step of SGD; cnnkern's are ``convert``, in both formats."""
     last = torch.channels_last
-    labels = torch.arange(len(images))
+    labels = torch.arange(len(images), device=images.device)
 
     def step(net: torch.nn.Module, memory_format: torch.memory_format) -> Call:
         net = net.to(memory_format=memory_format).train()
@@ -149,7 +156,7 @@ def _rows(
             raise RuntimeError(
                 f"{net}: {rival} differs from eager PyTorch by {error:.1e} in {name}"
             )
-    timings = measure(calls, budget)
+    timings = measure(calls, budget, waiter(images.device.type))
     ours = [call for call in calls if call.startswith(("optimize", "convert"))]
     my_name = min(ours, key=lambda call: timings[call].median)
     mine = timings[my_name]

@@ -13,7 +13,7 @@ from torch.nn import functional as torch_functional
 import cnnkern
 from cnnkern import _C
 from cnnkern.bench.record import Row, describe_run
-from cnnkern.bench.timing import Timing, measure
+from cnnkern.bench.timing import Timing, measure, waiter
 from cnnkern.bench.workload import Workload, flops
 from cnnkern.problems import Problem
 from cnnkern.progress import progress_bar
@@ -86,8 +86,7 @@ def _run_one(
     for call in ours.values():
         _check_agreement(problem, call(), theirs["torch nchw"]())
 
-    synchronize = torch.cuda.synchronize if device == "cuda" else lambda: None
-    timings = measure({**ours, **theirs}, budget, synchronize)
+    timings = measure({**ours, **theirs}, budget, waiter(device))
 
     def best(who: str) -> str:
         return min(layouts, key=lambda layout: timings[f"{who} {layout}"].median)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 Call = Callable[[], Any]
 
 
@@ -19,6 +21,11 @@ class Timing:
     p10: float
     p90: float
     samples: int
+
+
+def waiter(device: str) -> Call:
+    """Waits until the device has finished."""
+    return torch.cuda.synchronize if device == "cuda" else lambda: None
 
 
 def measure(
