@@ -27,6 +27,7 @@ SEEN = ROOT / "build" / "support.csv"
 START, END = "<!-- support:start -->", "<!-- support:end -->"
 PASSES = ("fprop", "dgrad", "wgrad", "forward", "backward", "gather", "bias gradient")
 DTYPES = ("float64", "float32", "float16", "bfloat16")
+FROM_SM_80 = re.compile(r"implicit_gemm_mma|ladder_[56]")  # elsewhere their code is empty
 TILE = re.compile(r"_(\d+x\d+x\d+)(_vec\d+)?$")
 
 
@@ -52,7 +53,8 @@ def section(rows: list[list[str]]) -> str:
         name = f"`{kernel}`" + (f" {listed(tiles)}" if tiles else "")
         gpus = devices & {"cuda"}
         emulated = listed(devices - gpus) if where == "CUDA" else "–"
-        compiled = DEFAULT_ARCHS if where == "CUDA" else "AVX-512, AVX2, scalar"
+        archs = DEFAULT_ARCHS.removeprefix("75 ") if FROM_SM_80.match(kernel) else DEFAULT_ARCHS
+        compiled = archs if where == "CUDA" else "AVX-512, AVX2, scalar"
         ran = "–" if where == "CPU" else listed(gpus) or "none yet"
         columns = (where, name, listed(dtypes, DTYPES), listed(layouts), emulated, compiled, ran)
         lines[columns].add(direction)
