@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 import cnnkern
 from cnnkern import _C, bench
 from cnnkern.cli import app
+from cnnkern.models import LeNet5, list_models, summarize
 
 
 def run(*arguments: object) -> Result:
@@ -20,7 +21,7 @@ def run(*arguments: object) -> Result:
 def test_python_m_cnnkern() -> None:
     command = [sys.executable, "-m", "cnnkern", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    for name in ("info", "explain", "kernels", "summary", "bench", "train", "demo"):
+    for name in ("info", "explain", "kernels", "summary", "models", "bench", "train", "demo"):
         assert name in done.stdout
 
 
@@ -69,6 +70,17 @@ def test_summary() -> None:
     assert result.exit_code == 0
     assert "(32 + 2·0 − 5)/1 + 1 = 28" in result.stdout
     assert "61,706" in result.stdout
+
+
+def test_models_lists_sizes_without_building_them() -> None:
+    result = run("models")
+    assert result.exit_code == 0
+    rows = {row.split()[0]: row.split() for row in result.stdout.splitlines() if "×" in row}
+    assert sorted(rows) == list_models()
+    # Parameters as torchvision documents them.
+    assert rows["resnet50"][1:4] == ["classification", "3×224×224", "25,557,032"]
+    assert rows["vgg16"][3] == "138,357,544" and rows["mobilenet_v2"][3] == "3,504,872"
+    assert rows["lenet5"][4] == f"{summarize(LeNet5(), (1, 32, 32)).flops:,}"
 
 
 def test_bench_writes_rows_and_picture(tmp_path: Path) -> None:

@@ -85,7 +85,8 @@ def _summarize_layer(name: str, module: nn.Module, input: Shape, output: Tensor)
         output=shape[1:],
         formula=_volume_formula(module, input[1:]),
         parameters=sum(parameter.numel() for parameter in module.parameters()),
-        flops=_flops(module, input[1:], shape[1:]),
+        # A layer may see one image's parts as a batch, and all of them count.
+        flops=shape[0] * _flops(module, input[1:], shape[1:]),
     )
 
 
