@@ -124,7 +124,7 @@ def summary(model: ModelName) -> None:
     from cnnkern.models import create, summarize
 
     network = create(model)
-    result = summarize(network, network.input_shape)
+    result = summarize(network)
     table = Table(
         title=f"{model}, one image of {_volume(network.input_shape)}",
         box=SIMPLE_HEAD,
@@ -161,7 +161,7 @@ def models() -> None:
     for name in list_models():
         with torch.device("meta"):  # shapes alone: no memory, no arithmetic
             network = create(name)
-            flops = summarize(network, network.input_shape).flops
+            flops = summarize(network).flops
         parameters = sum(parameter.numel() for parameter in network.parameters())
         row = (name, network.task, _volume(network.input_shape))
         table.add_row(*row, f"{parameters:,}", f"{flops:,}")

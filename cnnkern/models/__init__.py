@@ -13,7 +13,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from cnnkern.models.action import C3D, TwoStream
 from cnnkern.models.alexnet import AlexNet
+from cnnkern.models.dcgan import DCGANDiscriminator, DCGANGenerator
+from cnnkern.models.deeppose import DeepPose
+from cnnkern.models.fcn import FCN8s
 from cnnkern.models.googlenet import GoogLeNet, GoogLeNetOutputs
 from cnnkern.models.initialise import initialise, schemes
 from cnnkern.models.lenet import LeNet5
@@ -21,12 +25,19 @@ from cnnkern.models.mobilenet import MobileNetV2
 from cnnkern.models.model import Model
 from cnnkern.models.resnet import ResNet18, ResNet50
 from cnnkern.models.summary import LayerSummary, ModelSummary, summarize
+from cnnkern.models.text_cnn import TextCNN
+from cnnkern.models.unet import UNet
 from cnnkern.models.vgg import VGG11, VGG16
 
 __all__ = [
+    "C3D",
     "VGG11",
     "VGG16",
     "AlexNet",
+    "DCGANDiscriminator",
+    "DCGANGenerator",
+    "DeepPose",
+    "FCN8s",
     "GoogLeNet",
     "GoogLeNetOutputs",
     "LayerSummary",
@@ -36,6 +47,9 @@ __all__ = [
     "ModelSummary",
     "ResNet18",
     "ResNet50",
+    "TextCNN",
+    "TwoStream",
+    "UNet",
     "create",
     "initialise",
     "list_models",
@@ -46,10 +60,18 @@ __all__ = [
 
 _TWO_SIZES: dict[str, type[Model]] = {
     "alexnet": AlexNet,
+    "c3d": C3D,
+    "dcgan_discriminator": DCGANDiscriminator,
+    "dcgan_generator": DCGANGenerator,
+    "deeppose": DeepPose,
+    "fcn8s": FCN8s,
     "googlenet": GoogLeNet,
     "mobilenet_v2": MobileNetV2,
     "resnet18": ResNet18,
     "resnet50": ResNet50,
+    "text_cnn": TextCNN,
+    "two_stream": TwoStream,
+    "unet": UNet,
     "vgg11": VGG11,
     "vgg16": VGG16,
 }

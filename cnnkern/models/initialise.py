@@ -40,8 +40,8 @@ def initialise(model: nn.Module, scheme: str) -> None:
 
     >>> layer = nn.Linear(1000, 10)
     >>> initialise(layer, "normal")
-    >>> round(float(layer.weight.std()), 2), float(layer.bias.sum())
-    (0.02, 0.0)
+    >>> round(layer.weight.std().item(), 2), layer.bias.any().item()
+    (0.02, False)
 
     Raises:
         ValueError: there is no scheme of that name.
