@@ -152,7 +152,7 @@ def models() -> None:
     from cnnkern.models import create, list_models, summarize
 
     # A narrower terminal breaks lines; rich would drop columns instead.
-    console = Console(width=max(Console().width, 90))
+    console = Console(width=max(Console().width, 100))
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in ("model", "task", "input"):
         table.add_column(heading, no_wrap=True)

@@ -24,6 +24,7 @@ from cnnkern.models.lenet import LeNet5
 from cnnkern.models.mobilenet import MobileNetV2
 from cnnkern.models.model import Model
 from cnnkern.models.resnet import ResNet18, ResNet50
+from cnnkern.models.ssd import SSD
 from cnnkern.models.summary import LayerSummary, ModelSummary, summarize
 from cnnkern.models.text_cnn import TextCNN
 from cnnkern.models.unet import UNet
@@ -31,6 +32,7 @@ from cnnkern.models.vgg import VGG11, VGG16
 
 __all__ = [
     "C3D",
+    "SSD",
     "VGG11",
     "VGG16",
     "AlexNet",
@@ -69,6 +71,7 @@ _TWO_SIZES: dict[str, type[Model]] = {
     "mobilenet_v2": MobileNetV2,
     "resnet18": ResNet18,
     "resnet50": ResNet50,
+    "ssd": SSD,
     "text_cnn": TextCNN,
     "two_stream": TwoStream,
     "unet": UNet,

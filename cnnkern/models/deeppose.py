@@ -56,15 +56,14 @@ class DeepPose(Model):
         for stage in range(stages):
             if small:
                 depth = 4 if stage == 0 else 3
-                network = _small_regressor(layers, in_channels, 2 * joints, depth)
-                last = network[-1]
+                self.stages.append(_small_regressor(layers, in_channels, 2 * joints, depth))
             else:
-                network = AlexNet(2 * joints, in_channels, layers=layers)
-                last = network.classifier[-1]
-            initialise(network, "he")
+                self.stages.append(AlexNet(2 * joints, in_channels, layers=layers))
+        initialise(self, "he")
+        for network in self.stages:
             # Begin near the centre: of the image, or of the box, which changes little.
-            nn.init.normal_(last.weight, std=0.01)
-            self.stages.append(network)
+            *_, weight, _bias = network.parameters()
+            nn.init.normal_(weight, std=0.01)
 
     def forward(self, images: Tensor) -> Tensor:
         first, *rest = self.stages
@@ -80,7 +79,8 @@ class DeepPose(Model):
         boxes = cut_boxes(images, pose, half, self.box_pixels)
         offsets = stage(boxes).unflatten(1, (self.joints, 2)).unflatten(0, pose.shape[:2])
         own = offsets.diagonal(dim1=1, dim2=2).transpose(1, 2)  # box j's answer for joint j
-        return pose + half * own
+        refined: Tensor = pose + half * own
+        return refined
 
 
 def cut_boxes(images: Tensor, centres: Tensor, half: Tensor, pixels: int) -> Tensor:
@@ -100,7 +100,8 @@ def cut_boxes(images: Tensor, centres: Tensor, half: Tensor, pixels: int) -> Ten
     # All of an image's boxes are one tall picture, so that no image need be copied for each.
     grid = torch.stack([x, y], -1).reshape(n, joints * pixels, pixels, 2)
     tall = F.grid_sample(images, grid, align_corners=False)
-    return tall.unflatten(2, (joints, pixels)).transpose(1, 2).flatten(0, 1)
+    boxes: Tensor = tall.unflatten(2, (joints, pixels)).transpose(1, 2).flatten(0, 1)
+    return boxes
 
 
 def _small_regressor(layers: Layers, in_channels: int, outputs: int, depth: int) -> nn.Sequential:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -10,18 +12,18 @@ from cnnkern.models.model import Layers, Model, default_layers, require_multiple
 from cnnkern.models.vgg import SMALL_WIDTHS, VGG11, VGG16, WIDTHS, vgg_features
 
 
-def _interpolate(layer: nn.Module) -> None:
+def _interpolate(weight: Tensor) -> None:
     """Makes a transposed convolution bilinear interpolation, channel by channel: where it starts.
 
     The filter is a tent, as wide as two strides, the outer product of 1 − |distance|/stride.
     """
-    channels, _, size, _ = layer.weight.shape
+    channels, _, size, _ = weight.shape
     centre = (size - 1) / 2
     tent = 1 - (torch.arange(size) - centre).abs() / (size / 2)
     with torch.no_grad():
-        layer.weight.zero_()
+        weight.zero_()
         for channel in range(channels):
-            layer.weight[channel, channel] = torch.outer(tent, tent)
+            weight[channel, channel] = torch.outer(tent, tent)
 
 
 class FCN8s(Model):
@@ -71,16 +73,15 @@ class FCN8s(Model):
         self.score_pool3 = layers.Conv2d(widths[2], num_classes, kernel_size=1)
         self.score_pool4 = layers.Conv2d(widths[3], num_classes, kernel_size=1)
 
-        def enlarge(by: int) -> nn.Module:
-            layer: nn.Module = layers.ConvTranspose2d(
+        def enlarge(by: int) -> Any:
+            return layers.ConvTranspose2d(
                 num_classes, num_classes, 2 * by, stride=by, padding=by // 2, bias=False
             )
-            return layer
 
         self.upscore2, self.upscore_pool4, self.upscore8 = enlarge(2), enlarge(2), enlarge(8)
         initialise(self, "he")
         for layer in (self.upscore2, self.upscore_pool4, self.upscore8):
-            _interpolate(layer)
+            _interpolate(layer.weight)
         for layer in (self.score_pool3, self.score_pool4):
             nn.init.zeros_(layer.weight)
 
