@@ -6,6 +6,7 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnnkern import testing
@@ -29,7 +30,7 @@ REDUCED = {
 }
 
 
-OPTIONS = {"deeppose": {"joints": 3}}  # each has its boxes of 224×224 pixels
+OPTIONS = {"deeppose": {"joints": 3}, "deeppose_small": {"joints": 4}}  # each has its boxes
 
 
 def batch_for(model, name, batch=2):
@@ -159,6 +160,51 @@ def test_layers_of_torch_make_the_same_network(name):
         pairs = zip(tensors(ours.eval()(inputs)), tensors(theirs.eval()(inputs)))
     for found, expected in pairs:
         assert float((found - expected).norm()) <= 1e-9 * float(expected.norm())
+
+
+def loss_to_learn(model, inputs, outputs):
+    """A loss of ``outputs`` against targets that are always the same."""
+    torch.manual_seed(1)
+    first = outputs[0]
+    if model.task == "pose estimation":
+        target = torch.rand(len(first), 1, model.joints, 2) * 2 - 1
+        return lambda found: F.mse_loss(found[0], target.expand_as(found[0]))
+    if model.task == "generation":
+        target = torch.rand_like(first) - 0.5
+        return lambda found: F.mse_loss(found[0], target)
+    if model.task == "real or generated":
+        target = torch.arange(len(first)) % 2.0
+        return lambda found: F.binary_cross_entropy_with_logits(found[0], target)
+    if model.task == "scene labelling":  # where the image is red
+        target = (inputs[:, 0] > 0).long()
+    else:
+        target = torch.randint(2, (len(first),))
+    return lambda found: sum(F.cross_entropy(output, target) for output in found)
+
+
+# test_ssd.py has the detector's, which needs boxes.
+@pytest.mark.parametrize("name", [name for name in SMALL if name != "ssd_small"])
+def test_small_ones_learn_a_batch_by_heart(name):
+    torch.manual_seed(0)
+    model = create(name, **OPTIONS.get(name, {})).train()
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+    inputs = batch_for(model, name, batch=6)
+    if model.task == "scene labelling":  # of patches; noise has no scenes
+        patches = inputs[..., ::16, ::16]
+        inputs = patches.repeat_interleave(16, -1).repeat_interleave(16, -2)
+    loss_of = loss_to_learn(model, inputs, tensors(model(inputs)))
+    # U-Net's last layer sums 16 numbers only, so that small steps change its logits little.
+    optimizer = torch.optim.Adam(model.parameters(), 5e-3 if name == "unet_small" else 1e-3)
+    losses = []
+    for _ in range(25):
+        loss = loss_of(tensors(model(inputs)))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0], losses
 
 
 @pytest.mark.parametrize("name", SMALL)
