@@ -141,7 +141,8 @@ def summary(model: ModelName) -> None:
     for layer in result.layers:
         row = (layer.name, layer.kind, layer.formula, _volume(layer.output))
         table.add_row(*row, f"{layer.parameters:,}", f"{layer.flops:,}")
-    Console().print(table)
+    # A narrower terminal breaks lines; rich would cut names and numbers instead.
+    Console(width=max(Console().width, 132)).print(table)
 
 
 @app.command()

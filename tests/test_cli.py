@@ -71,6 +71,7 @@ def test_summary() -> None:
     assert "(32 + 2·0 − 5)/1 + 1 = 28" in result.stdout
     assert "61,706" in result.stdout
     assert "(66 + 2·0 − 3)/1 + 1 = 64" in run("summary", "text_cnn_small").stdout  # of tokens
+    assert "…" not in run("summary", "ssd").stdout
 
 
 def test_models_lists_sizes_without_building_them() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Protocol, cast
 
-import torch
 from torch import Tensor, nn
 
 
@@ -86,7 +85,7 @@ def conv_norm(
 def require_multiple(images: Tensor, of: int, net: str) -> None:
     """Raises ValueError if height or width is no multiple of ``of``, by which ``net`` shrinks."""
     height, width = images.shape[-2:]
-    torch._check_value(
-        height % of == 0 and width % of == 0,
-        lambda: f"{net}: height and width must be multiples of {of}, but are {height} and {width}",
-    )
+    if height % of or width % of:
+        raise ValueError(
+            f"{net}: height and width must be multiples of {of}, but are {height} and {width}"
+        )
