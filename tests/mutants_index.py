@@ -120,7 +120,7 @@ BOUNDS = [
         ),
         (
             "tiles_of_the_columns",
-            *(GEMM, "(columns + tile_n - 1) / tile_n", "columns / tile_n"),
+            *("cuda/conv/tile_position.cuh", "(columns + tile_n - 1) / tile_n", "columns / tile_n"),
         ),
     ),
     *of(

@@ -14,9 +14,9 @@ TAPS = [
         "barrier",
         *(FPROP, WINDOW, KERNEL),
         (
-            "mma_loop_barrier_deleted",
+            "mma_loop_barrier_of_fprop_deleted",
             *(PIPELINE, "__syncthreads();  // the next tile", "// the next tile"),
-            "race: ",
+            "race: |has not delivered",
         ),
         (
             "mma_sums_overwrite_tiles",
@@ -30,7 +30,7 @@ TAPS = [
         (
             "mma_waits_for_one_tile_less",
             *(PIPELINE, "cp_async_wait<stages - 2>();", "cp_async_wait<stages - 1>();"),
-            "race: ",
+            "race: |has not delivered",
         ),
     ),
     *of(

@@ -38,7 +38,8 @@ def test_layers_of_eight_channels_run_on_the_tensor_cores(layer, dtype, device):
     assert chosen["kernel"] in NAMES
     assert chosen["workspace_bytes"] <= 64 << 20
     assert chosen["grid"][1] == chosen["split_k"]
-    assert all("modelled to take" in reason for _, reason in chosen["refusals"])
+    tiles = [reason for name, reason in chosen["refusals"] if name in NAMES]
+    assert all("modelled to take" in reason for reason in tiles)
 
 
 @pytest.mark.parametrize("device", AMPERE_ON)

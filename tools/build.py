@@ -215,7 +215,8 @@ def build(destination: Path, folder: Path) -> None:
     core_link = link
     if cuda:
         nvcc_flags = (
-            f"-std=c++20 -O3 -lineinfo --expt-relaxed-constexpr -Xptxas -v {gencode(cuda.archs)} "
+            f"-std=c++20 -O3 -lineinfo --expt-relaxed-constexpr --compress-mode=size -Xptxas -v "
+            f"{gencode(cuda.archs)} "
             f"-ccbin {compiler} -Xcompiler -fPIC,-fvisibility=hidden -I{ROOT}/csrc"
         )
         for source in cuda_sources:

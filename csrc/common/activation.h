@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <iterator>
+#include <limits>
 #include <optional>
 #include <string_view>
 #include <type_traits>
@@ -49,13 +50,14 @@ template <class A, class Body>
 static CNNKERN_HOST_DEVICE void with_activation(Activation activation, Body&& body) {
   constexpr A zero = 0, half = 0.5, one = 1, three = 3, six = 6;
   if (activation <= Activation::hardswish) {
+    constexpr A infinity = std::numeric_limits<A>::infinity();
+    const A low = activation == Activation::none ? -infinity : zero;
+    const A high = activation == Activation::relu6 ? six : infinity;
     body([=](A x) {
-      const A positive = x < zero ? zero : x, shifted = x + three;
+      const A shifted = x + three;
       const A gate = (shifted < zero ? zero : shifted > six ? six : shifted) * (one / six);
-      return activation == Activation::none    ? x
-             : activation == Activation::relu  ? positive
-             : activation == Activation::relu6 ? (positive > six ? six : positive)
-                                               : x * gate;
+      const A clamped = x < low ? low : x > high ? high : x;
+      return activation == Activation::hardswish ? x * gate : clamped;
     });
   } else if (activation <= Activation::silu) {
     body([=](A x) {

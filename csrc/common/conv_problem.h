@@ -70,9 +70,7 @@ struct ConvProblem {
   }
 
   /// Whether there is one plane, without padding: a 2-d or 1-d convolution, or a 3-d one like it.
-  bool planar() const {
-    return input.d == 1 && filter.d == 1 && output.d == 1 && pad_begin.d == 0;
-  }
+  bool planar() const { return input.d == 1 && filter.d == 1 && output.d == 1 && pad_begin.d == 0; }
 
   /// Elements of the filter's footprint along an axis: (taps − 1)·dilation + 1.
   int64_t footprint(int axis) const { return (filter[axis] - 1) * dilation[axis] + 1; }

@@ -138,7 +138,7 @@ struct DgradMmaOutput {
 #endif
 
 template <class Element, int m, int n, int k>
-__global__ void __launch_bounds__(32 * (m / 64) * (n / (m >= 128 && n >= 128 ? 64 : 32)))
+__global__ void __launch_bounds__(32 * (m / 64) * (n / (m >= 128 && n >= 128 ? 64 : 32)), 1)
     mma_dgrad([[maybe_unused]] const DgradMmaParams<Element> p) {
 #if CNNKERN_ARCH == 0 || CNNKERN_ARCH >= 800
   using Gemm = MmaGemm<Element, m, n, k, Major::k, Major::mn>;

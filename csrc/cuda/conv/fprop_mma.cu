@@ -100,7 +100,7 @@ struct FpropMmaOutput {
 #endif
 
 template <class Element, int m, int n, int k>
-__global__ void __launch_bounds__(32 * (m / 64) * (n / (m >= 128 && n >= 128 ? 64 : 32)))
+__global__ void __launch_bounds__(32 * (m / 64) * (n / (m >= 128 && n >= 128 ? 64 : 32)), 1)
     mma_fprop([[maybe_unused]] const FpropMmaParams<Element> p) {
 #if CNNKERN_ARCH == 0 || CNNKERN_ARCH >= 800
   using Gemm = MmaGemm<Element, m, n, k, Major::k, Major::k>;

@@ -132,13 +132,15 @@ struct SimtGemm {
     }
   }
 
-  // Calls `between` after the first slab, where its arithmetic runs beside the FMAs.
+  // Calls `between` after the first slab, where its arithmetic runs beside the FMAs. With single
+  // elements of both operands along the depth that would take more registers than there are.
   template <class Between>
   __device__ __forceinline__ static void multiply_tile(const typename Shared::Stage& stage,
                                                        Accumulators& sums, Between&& between) {
+    constexpr bool crowded = vector == 1 && major_a == Major::k && major_b == Major::k;
 #pragma unroll
     for (int k = 0; k < tile_k; k += slab) {
-      if (k == slab) between();
+      if (k == (crowded ? 0 : slab)) between();
       float a[thread_m][slab];
       load_a(stage.a, k, a);
       if constexpr (major_b == Major::k) {

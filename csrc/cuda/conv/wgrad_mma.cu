@@ -78,7 +78,7 @@ __device__ __forceinline__ void store_part(float* part, int rows, int columns, i
 #endif
 
 template <class Element, int m, int n, int k, int dims>
-__global__ void __launch_bounds__(32 * (m / 64) * (n / (m >= 128 && n >= 128 ? 64 : 32)))
+__global__ void __launch_bounds__(32 * (m / 64) * (n / (m >= 128 && n >= 128 ? 64 : 32)), 1)
     mma_wgrad([[maybe_unused]] const WgradMmaParams<Element, dims> p) {
 #if CNNKERN_ARCH == 0 || CNNKERN_ARCH >= 800
   using Gemm = MmaGemm<Element, m, n, k, Major::mn, Major::mn>;

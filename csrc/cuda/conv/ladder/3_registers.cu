@@ -17,7 +17,7 @@ struct SharedTiles {
 };
 static_assert(sizeof(SharedTiles) == ladder[2].shared_bytes);
 
-__global__ void __launch_bounds__(256) ladder_3_registers(LadderProblem<float> p) {
+__global__ void __launch_bounds__(256, 2) ladder_3_registers(LadderProblem<float> p) {
   CNNKERN_SHARED(SharedTiles, shared);
   int first_m, first_n;
   p.tile(64, 64, first_m, first_n);
