@@ -94,7 +94,8 @@ def strided_windows(draw) -> tuple[int, str]:
 def max_pooling(draw) -> str:
     dims, text = strided_windows(draw)
     ceil = draw(st.sampled_from(["", " ceil"]))
-    return f"{text} {options(draw, dims)} {draw(st.sampled_from(cases.POOL_DIRECTIONS))}{ceil}"
+    direction = draw(st.sampled_from(("maxpool", "maxpool values", "maxpool_backward")))
+    return f"{text} {options(draw, dims)} {direction}{ceil}"
 
 
 @st.composite

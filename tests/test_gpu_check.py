@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from cnnkern import bench
+from cnnkern.problems import Problem
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 import gpu_check
 
+DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 SANITIZER = """#!/bin/sh
 echo "$@" >> {log}
 shift 4
@@ -46,7 +48,7 @@ def test_all_steps(check, tmp_path, monkeypatch, capfd):
         rows = bench.read_rows(check.out / f"gpu_{name}.csv")
         assert {row.layout for row in rows} == {"nchw", "nhwc"}
         assert {row.direction for row in rows} == {"fprop", "dgrad", "wgrad", "forward"}
-        assert all(dtype in row.problem.split() for row in rows)
+        assert {Problem.parse(row.problem).dtype for row in rows} == {DTYPES[dtype]}
         assert (check.out / f"gpu_{name}.png").stat().st_size > 1000
     nets = bench.read_rows(check.out / "gpu_nets.csv")
     assert {row.direction for row in nets} == {"inference", "training"}

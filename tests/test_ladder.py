@@ -1,5 +1,6 @@
 """The ladder: no plan takes a rung unasked, its claims are counted, its table is up to date."""
 
+import os
 import re
 import subprocess
 import sys
@@ -83,5 +84,6 @@ def test_crooked_tensors():
 @pytest.mark.skipif(NVCC is None, reason="the table reads machine code; nvcc is not installed")
 def test_the_table_is_up_to_date():
     command = [sys.executable, "tools/update_ladder.py", "--check"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -89,6 +89,10 @@ class Runner {
         names.insert(info.name);
     for (const std::string& name : names) {
       ConvPlan plan;
+      // No tile shares the work of `direct`: unless it is asked for, small problems are enough.
+      constexpr double most_direct_flops = 1e6;
+      if (name == "direct" && options_.kernel.empty() && problem.flops() > most_direct_flops)
+        continue;
       if (wanted(name) && planned(name, [&](const DeviceCaps& device) {
             plan = plan_conv(problem, device, name);
           })) {
