@@ -124,7 +124,7 @@ def summary(model: ModelName) -> None:
     from cnnkern.models import create, summarize
 
     network = create(model)
-    result = summarize(network, network.input_shape)
+    result = summarize(network)
     table = Table(
         title=f"{model}, one image of {_volume(network.input_shape)}",
         box=SIMPLE_HEAD,
@@ -141,7 +141,32 @@ def summary(model: ModelName) -> None:
     for layer in result.layers:
         row = (layer.name, layer.kind, layer.formula, _volume(layer.output))
         table.add_row(*row, f"{layer.parameters:,}", f"{layer.flops:,}")
-    Console().print(table)
+    # A narrower terminal breaks lines; rich would cut names and numbers instead.
+    Console(width=max(Console().width, 132)).print(table)
+
+
+@app.command()
+def models() -> None:
+    """Every network of the registry, with its size for one input."""
+    import torch
+
+    from cnnkern.models import create, list_models, summarize
+
+    # A narrower terminal breaks lines; rich would drop columns instead.
+    console = Console(width=max(Console().width, 100))
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in ("model", "task", "input"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("parameters", "FLOPs"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name in list_models():
+        with torch.device("meta"):  # shapes alone: no memory, no arithmetic
+            network = create(name)
+            flops = summarize(network).flops
+        parameters = sum(parameter.numel() for parameter in network.parameters())
+        row = (name, network.task, _volume(network.input_shape))
+        table.add_row(*row, f"{parameters:,}", f"{flops:,}")
+    console.print(table)
 
 
 @app.command()
@@ -212,15 +237,18 @@ def train(
 
     import cnnkern
     from cnnkern.data import load_digits, load_idx
-    from cnnkern.models import create
+    from cnnkern.models import create, model_class
     from cnnkern.train import Settings, Trainer, fit, load_checkpoint, save_checkpoint
 
     _require(device)
+    if (task := model_class(model).task) != "classification":
+        raise ValueError(f"train: {model} is a network for {task}, not for classification")
     console = Console()
     settings = Settings(batch_size=batch_size, lr=lr, seed=seed)
     dataset = load_idx(data) if data else load_digits(seed)
     torch.manual_seed(seed)
-    trainer = Trainer(create(model, classes=dataset.classes), dataset, settings, device.value)
+    network = create(model, num_classes=dataset.classes, in_channels=dataset.channels)
+    trainer = Trainer(network, dataset, settings, device.value)
     if resume:
         trainer.resume(load_checkpoint(resume))
         if (done := len(trainer.history.epochs)) >= epochs:

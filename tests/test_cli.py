@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 import cnnkern
 from cnnkern import _C, bench
 from cnnkern.cli import app
+from cnnkern.models import LeNet5, list_models, summarize
 
 
 def run(*arguments: object) -> Result:
@@ -20,7 +21,7 @@ def run(*arguments: object) -> Result:
 def test_python_m_cnnkern() -> None:
     command = [sys.executable, "-m", "cnnkern", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    for name in ("info", "explain", "kernels", "summary", "bench", "train", "demo"):
+    for name in ("info", "explain", "kernels", "summary", "models", "bench", "train", "demo"):
         assert name in done.stdout
 
 
@@ -69,6 +70,19 @@ def test_summary() -> None:
     assert result.exit_code == 0
     assert "(32 + 2·0 − 5)/1 + 1 = 28" in result.stdout
     assert "61,706" in result.stdout
+    assert "(66 + 2·0 − 3)/1 + 1 = 64" in run("summary", "text_cnn_small").stdout  # of tokens
+    assert "…" not in run("summary", "ssd").stdout
+
+
+def test_models_lists_sizes_without_building_them() -> None:
+    result = run("models")
+    assert result.exit_code == 0
+    rows = {words[0]: words for line in result.stdout.splitlines() if (words := line.split())}
+    assert set(list_models()) < set(rows) and "…" not in result.stdout
+    # Parameters as torchvision documents them.
+    assert rows["resnet50"][1:4] == ["classification", "3×224×224", "25,557,032"]
+    assert rows["vgg16"][3] == "138,357,544" and rows["mobilenet_v2"][3] == "3,504,872"
+    assert rows["lenet5"][4] == f"{summarize(LeNet5(), (1, 32, 32)).flops:,}"
 
 
 def test_bench_writes_rows_and_picture(tmp_path: Path) -> None:
@@ -110,6 +124,7 @@ def test_train_saves_resumes_and_draws(tmp_path: Path) -> None:
         ("explain n1c3h9w9k2r5s5 --device sm_1", "device 'sm_1' is not known; use one of cpu, "),
         ("explain n1c3h9w9k2r5s5 --profile", "a profile counts CUDA kernels: give a GPU such as"),
         ("kernels --device sm_1", "device 'sm_1' is not known; use one of cpu, sm_75"),
+        ("train --model unet", "train: unet is a network for scene labelling, not for class"),
         ("summary frog", "there is no model named 'frog'; known: "),
         ("bench frog", "'frog' is no network (alexnet, "),
         ("bench n1c3", "gives neither h nor w"),

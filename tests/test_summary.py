@@ -18,7 +18,7 @@ def test_ten_5x5_filters_on_32x32x3() -> None:
 
 
 def test_lenet5_has_the_papers_sizes() -> None:
-    summary = summarize(LeNet5(), LeNet5.input_shape)
+    summary = summarize(LeNet5(), (1, 32, 32))
     outputs = {layer.name: layer.output for layer in summary.layers}
     assert outputs == {
         "c1": (6, 28, 28),
@@ -66,7 +66,7 @@ def test_training_mode_and_weights_survive_a_summary() -> None:
 
 def test_registry() -> None:
     assert "lenet5" in list_models()
-    assert isinstance(create("lenet5", classes=4)(torch.zeros(2, 1, 32, 32)), torch.Tensor)
+    assert isinstance(create("lenet5", num_classes=4)(torch.zeros(2, 1, 32, 32)), torch.Tensor)
     with pytest.raises(ValueError, match=r"no model named 'lenet6'; known: .*lenet5"):
         create("lenet6")
 

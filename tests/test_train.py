@@ -1,5 +1,6 @@
 """Training: repeatable, resumable, the same on every kernel, and it learns."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 import cnnkern
 from cnnkern.data import Dataset, load_digits
 from cnnkern.demo import EPOCHS
-from cnnkern.models import LeNet5
+from cnnkern.models import LeNet5, create
 from cnnkern.train import Settings, Trainer, evaluate, load_checkpoint, save_checkpoint
 from cnnkern.train.augment import distort
 
@@ -72,6 +73,21 @@ def test_first_50_losses_equal_those_on_torch_layers(digits: Dataset) -> None:
     assert len(ours.history.step_losses) == 50
     assert sum(theirs.history.step_losses[-5:]) < 0.6 * sum(theirs.history.step_losses[:5])
     assert largest_difference(ours.history.step_losses, theirs.history.step_losses) < 1e-4
+
+
+def test_googlenet_trains_its_auxiliary_classifiers_too(digits: Dataset) -> None:
+    trainer = make_trainer(first(digits, train=64), cnnkern, small_googlenet)
+    aux = trainer.model.get_parameter("aux1.fc2.weight")
+    before = aux.clone()
+    epoch = trainer.run_epoch()
+    assert not torch.equal(before, aux)
+    # Three classifiers' losses, each about log 10 at first, weighed 1 + 0.3 + 0.3.
+    assert trainer.history.step_losses[0] > 1.3 * math.log(10)
+    assert 0 <= epoch.train_accuracy <= 1
+
+
+def small_googlenet(layers: Any) -> nn.Module:
+    return create("googlenet_small", num_classes=10, in_channels=1, layers=layers)
 
 
 @pytest.mark.parametrize("device", ["sm_75", "sm_80"])

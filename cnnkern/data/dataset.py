@@ -28,6 +28,10 @@ class Dataset:
     def classes(self) -> int:
         return int(self.train_labels.max()) + 1
 
+    @property
+    def channels(self) -> int:
+        return self.train_images.shape[1]
+
     def pixels(self, images: Tensor) -> Tensor:
         """Undoes the normalisation: images (N, C, H, W) as numbers from 0 to 1, for pictures."""
         return images * self.std[:, None, None] + self.mean[:, None, None]

@@ -5,34 +5,32 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from cnnkern.models.initialise import initialise
 from cnnkern.models.model import Layers, Model, default_layers
 
 
 class LeNet5(Model):
-    """(N, 1, 32, 32) images to (N, classes) logits.
+    """(N, in_channels, 32, 32) images to (N, num_classes) logits.
 
     The sizes are the paper's: C1 6@28x28, S2 6@14x14, C3 16@10x10, S4 16@5x5, C5 120, F6 84, 10.
     As is usual today, S2 and S4 are max pools, C3 sees all six maps, the non-linearity is ReLU and
     the output layer is linear, trained with cross-entropy.
     """
 
-    input_shape = (1, 32, 32)
-
-    def __init__(self, classes: int = 10, layers: Layers | None = None) -> None:
+    def __init__(
+        self, num_classes: int = 10, in_channels: int = 1, layers: Layers | None = None
+    ) -> None:
         super().__init__()
         layers = layers or default_layers()
-        self.c1 = layers.Conv2d(1, 6, kernel_size=5)
+        self.input_shape = (in_channels, 32, 32)
+        self.c1 = layers.Conv2d(in_channels, 6, kernel_size=5)
         self.s2 = layers.MaxPool2d(kernel_size=2)
         self.c3 = layers.Conv2d(6, 16, kernel_size=5)
         self.s4 = layers.MaxPool2d(kernel_size=2)
         self.c5 = layers.Conv2d(16, 120, kernel_size=5)
         self.f6 = nn.Linear(120, 84)
-        self.output = nn.Linear(84, classes)
-        for name, parameter in self.named_parameters():
-            if name.endswith("weight"):  # He et al. (2015), for ReLU
-                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
-            else:
-                nn.init.zeros_(parameter)
+        self.output = nn.Linear(84, num_classes)
+        initialise(self, "he")
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.s2(torch.relu(self.c1(images)))

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cnnkern.models.model import Model
+
 Shape = tuple[int, ...]
 
 
@@ -49,8 +51,11 @@ def output_extent(size: int, filter: int, stride: int = 1, padding: int = 0) -> 
     return (size + 2 * padding - filter) // stride + 1
 
 
-def summarize(model: nn.Module, input_shape: Shape) -> ModelSummary:
-    """Runs one zero image of ``input_shape`` (C, H, W) through ``model`` and notes every layer."""
+def summarize(model: nn.Module, input_shape: Shape | None = None) -> ModelSummary:
+    """Runs one zero image of ``input_shape`` (C, H, W) through ``model`` and notes every layer.
+
+    A network of the registry knows its own input, so that None will do.
+    """
     layers: list[LayerSummary] = []
 
     def note(name: str) -> Any:
@@ -67,13 +72,20 @@ def summarize(model: nn.Module, input_shape: Shape) -> ModelSummary:
     was_training = model.training
     try:
         with torch.no_grad():
-            parameter = next(model.parameters(), torch.zeros(()))
-            model.eval()(parameter.new_zeros((1, *input_shape)))
+            model.eval()(_example(model, input_shape))
     finally:
         model.train(was_training)
         for handle in handles:
             handle.remove()
     return ModelSummary(tuple(layers))
+
+
+def _example(model: nn.Module, input_shape: Shape | None) -> Tensor:
+    if input_shape is not None:
+        return next(model.parameters(), torch.zeros(())).new_zeros((1, *input_shape))
+    if isinstance(model, Model):
+        return model.example()
+    raise ValueError("summarize: say the input's shape; only the registry's networks know it")
 
 
 def _summarize_layer(name: str, module: nn.Module, input: Shape, output: Tensor) -> LayerSummary:
@@ -85,7 +97,8 @@ def _summarize_layer(name: str, module: nn.Module, input: Shape, output: Tensor)
         output=shape[1:],
         formula=_volume_formula(module, input[1:]),
         parameters=sum(parameter.numel() for parameter in module.parameters()),
-        flops=_flops(module, input[1:], shape[1:]),
+        # A layer may see one image's parts as a batch, and all of them count.
+        flops=shape[0] * _flops(module, input[1:], shape[1:]),
     )
 
 

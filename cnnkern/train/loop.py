@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cnnkern.data import Dataset
+from cnnkern.models import GoogLeNetOutputs
 from cnnkern.train.augment import distort
 from cnnkern.train.checkpoint import Checkpoint
 from cnnkern.train.history import Epoch, History
@@ -90,7 +91,10 @@ class Trainer:
         loss_sum, correct = 0.0, 0
         for batch in order.split(self.settings.batch_size):
             logits = self.model(distort(images[batch]))
-            loss = F.cross_entropy(logits, labels[batch])
+            if isinstance(logits, GoogLeNetOutputs):
+                loss, logits = logits.loss(labels[batch]), logits.logits
+            else:
+                loss = F.cross_entropy(logits, labels[batch])
             self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()
