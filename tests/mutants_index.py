@@ -220,12 +220,12 @@ STRIDES = [
         (
             "shared_rows_overlap",
             *(LOADER, "row * tile_k + (k ^ (row & 4))", "row * (tile_k - 4) + k"),
-            "race: ",
+            "race: |has not delivered",
         ),
         (
             "shared_rows_too_far_apart",
             *(LOADER, "row * tile_k + (k ^ (row & 4))", "row * (tile_k + 8) + k"),
-            "race: |out of the bounds of shared memory|red zone",
+            "race: |has not delivered|out of the bounds of shared memory|red zone",
         ),
         (
             "shared_rows_swizzled_on_one_side",
