@@ -1,17 +1,11 @@
 #include "common/launch_limits.h"
 
 #include <cstdlib>
-#include <sstream>
+
+#include "common/sentence.h"
 
 namespace cnnkern {
 namespace {
-
-template <class... Parts>
-std::string sentence(const Parts&... parts) {
-  std::ostringstream text;
-  (text << ... << parts);
-  return text.str();
-}
 
 std::string triple(const std::array<int64_t, 3>& sizes) {
   return sentence(sizes[0], " x ", sizes[1], " x ", sizes[2]);

@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <sstream>
 
+#include "common/ceil_div.h"
+#include "common/sentence.h"
 #include "cuda/conv/conv_plan_mma.h"
 #include "cuda/conv/depthwise_plan.h"
 #include "cuda/conv/ladder/ladder.h"
@@ -15,15 +16,6 @@ namespace {
 constexpr int direct_threads = 256;
 constexpr int64_t limit_31_bits = int64_t{1} << 31;
 constexpr int64_t max_grid_x = limit_31_bits - 1, max_grid_yz = 65535;
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-template <class... Parts>
-std::string sentence(const Parts&... parts) {
-  std::ostringstream text;
-  (text << ... << parts);
-  return text.str();
-}
 
 /// The GEMM of one group; dgrad is cut into one GEMM for each class of input pixels that have the
 /// same remainder modulo the stride, all as large as the largest.

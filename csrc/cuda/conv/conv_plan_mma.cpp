@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <sstream>
+
+#include "common/ceil_div.h"
+#include "common/sentence.h"
 
 namespace cnnkern {
 namespace {
@@ -13,15 +15,6 @@ constexpr int most_registers = 255;
 // one, and a block's way to its first product.
 constexpr double load_bytes_per_cycle = 32, store_bytes_per_cycle = 16, start_cycles = 1000;
 constexpr double exposed = 0.25;  // of the shorter of two that should hide each other
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-template <class... Parts>
-std::string sentence(const Parts&... parts) {
-  std::ostringstream text;
-  (text << ... << parts);
-  return text.str();
-}
 
 std::string refuse_arch(const DeviceCaps& device) {
   if (device.arch >= 80) return "";

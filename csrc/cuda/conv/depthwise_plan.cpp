@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <bit>
 #include <numeric>
-#include <sstream>
+
+#include "common/ceil_div.h"
+#include "common/sentence.h"
 
 namespace cnnkern {
 namespace {
@@ -12,17 +14,8 @@ constexpr int64_t max_staged_bytes = 40 << 10;
 constexpr int64_t max_workspace_bytes = int64_t{64} << 20;
 constexpr int64_t max_grid_yz = 65535;
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 int64_t power_of_two(int64_t least) {
   return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(least, 1))));
-}
-
-template <class... Parts>
-std::string sentence(const Parts&... parts) {
-  std::ostringstream text;
-  (text << ... << parts);
-  return text.str();
 }
 
 int64_t accumulator_bytes(DType dtype) { return dtype == DType::float64 ? 8 : 4; }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/ceil_div.h"
 #include "cuda/conv/conv_plan_mma.h"
 
 namespace cnnkern {
@@ -16,8 +17,6 @@ constexpr int64_t max_parts = 65535, max_blocks_each = 8;
 constexpr double busy_warps = 8;
 constexpr double load_bytes_per_cycle = 32, result_bytes_per_cycle = 16;
 constexpr double start_cycles = 1500, reduction_cycles = 3000;
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 

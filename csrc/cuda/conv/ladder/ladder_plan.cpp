@@ -1,20 +1,9 @@
-#include <sstream>
-
 #include "cuda/conv/ladder/ladder.h"
 
+#include "common/ceil_div.h"
+#include "common/sentence.h"
+
 namespace cnnkern {
-namespace {
-
-template <class... Parts>
-std::string sentence(const Parts&... parts) {
-  std::ostringstream text;
-  (text << ... << parts);
-  return text.str();
-}
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-}  // namespace
 
 ConvKernelInfo ladder_kernel(int number) {
   const Rung& rung = ladder[number - 1];
