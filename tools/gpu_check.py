@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -90,7 +90,7 @@ class Check:
         for name, (dtype, tf32) in PRECISIONS.items():
             files = self.problems()
             origin, groups = describe_run(self.device), []
-            with allow_tf32(tf32), progress_bar(self.console) as bar:
+            with cudnn_at_its_best(tf32), progress_bar(self.console) as bar:
                 task = bar.add_task(name, total=sum(len(problems) for _, problems in files))
                 for file, problems in files:
                     found: list[bench.Row] = []
@@ -139,15 +139,11 @@ class Check:
         subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, **environment})
 
 
-@contextlib.contextmanager
-def allow_tf32(allowed: bool) -> Iterator[None]:
-    """PyTorch's cuDNN with or without tf32."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
+def cudnn_at_its_best(tf32: bool) -> contextlib.AbstractContextManager[None]:
+    """PyTorch's cuDNN picks its algorithms by timing, with or without tf32."""
+    return torch.backends.cudnn.flags(
+        enabled=True, benchmark=True, benchmark_limit=None, allow_tf32=tf32, fp32_precision=None
+    )
 
 
 def run(check: Check) -> int:
