@@ -4,8 +4,9 @@
 //   run_problems [--seeds N] [--first-seed S] [--arch sm_75|sm_80] [--kernel NAME]
 //                [--exactly] [--races] [--problem "…"]… [file.txt…]
 //
-// A line is a problem (common/problem_string.h). Unless --exactly is given it stands for both
-// layouts, all directions, its own dtype and one more that changes with line and seed. The seed
+// A line is a problem (common/problem_string.h). Unless --exactly is given, a line that does not
+// name a convolution's direction stands for all directions, both layouts, its own dtype and one
+// more that changes with line and seed. The seed
 // fixes inputs, pointer alignment and the order of threads. A kernel that refuses a problem for the
 // real device is asked once more for one with a single multiprocessor, which big tiles fill. A
 // refusal is counted and shown, it is not a pass. --races looks for data races as well.
@@ -18,6 +19,7 @@
 #include <fstream>
 #include <iomanip>
 #include <iostream>
+#include <iterator>
 #include <map>
 #include <set>
 #include <sstream>
@@ -401,11 +403,22 @@ void run_variants(Runner& runner, const Problem& line, size_t line_number,
   }
 }
 
+bool names_direction(const std::string& line) {
+  std::istringstream words(line);
+  return std::any_of(std::istream_iterator<std::string>(words), {}, [](const std::string& word) {
+    return word == "fprop" || word == "dgrad" || word == "wgrad";
+  });
+}
+
 void run_line(size_t line_number, const ArchPath& arch, const Options& options, Tally& tally) {
   Runner runner(arch, options, tally);
-  const NamedProblem problem = parse_problem(options.problems[line_number]);
+  const std::string& line = options.problems[line_number];
+  const NamedProblem problem = parse_problem(line);
   const bool fused = problem.conv.fused();
-  if (problem.is_avg_pool)
+  if (names_direction(line))
+    for (uint64_t seed = options.first_seed; seed < options.first_seed + options.seeds; ++seed)
+      runner.run(problem.conv, seed);
+  else if (problem.is_avg_pool)
     run_variants<AvgPoolProblem, AvgPoolDirection>(
         runner, problem.avg_pool, line_number,
         {AvgPoolDirection::forward, AvgPoolDirection::backward}, options);
