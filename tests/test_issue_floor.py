@@ -2,7 +2,6 @@
 
 import shutil
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -85,8 +84,13 @@ def test_main_loops_of_the_weight_gradient(wgrad):
 
 
 @needs_compiler
-def test_no_slower_than_cutlass(wgrad, capsys):
-    if find_spec("cutlass_library") is None:
-        pytest.skip("nvidia-cutlass is not installed")
-    assert issue_floor.main(["--against-cutlass", str(wgrad)]) == 0
-    assert capsys.readouterr().out.count("ours is no slower") == len(TILES)
+@pytest.mark.parametrize(("theirs", "code"), [(9.0, 0), (7.0, 1), (None, 2)])
+def test_the_floor_is_judged_by_cutlass(wgrad, monkeypatch, capsys, theirs, code):
+    """By all of CUTLASS's kernels: one that ours lacks is an error."""
+    names = ["mma_wgrad<float16, 128, 64, 32, 2>", *(["no such kernel"] if theirs is None else [])]
+    loop = issue_floor.Loop(200, "HMMA", 32, theirs or 9.0, 6, 1)
+    monkeypatch.setattr(
+        issue_floor, "cutlass_loops", lambda: {("80", name): loop for name in names}
+    )
+    assert issue_floor.main(["--against-cutlass", str(wgrad)]) == code
+    assert ("SLOWER" if code == 1 else "ours is no slower") in capsys.readouterr().out

@@ -115,10 +115,14 @@ struct FilterTaps {
     const int t = pixels.d.first_tap + tap.d * p.d.tap_step;
     const int r = pixels.h.first_tap + tap.h * p.h.tap_step;
     const int s = pixels.w.first_tap + tap.w * p.w.tap_step;
-    const int64_t position =
-        (static_cast<int64_t>(t) * p.filter_extent.h + r) * p.filter_extent.w + s;
-    const int64_t offset =
-        k * p.filter_elements + position * (layout == Layout::nhwc ? p.c_per_group : 1);
+    // In channels last the filters' taps follow each other: fewer than 2³¹, as the depth.
+    constexpr bool channels_last = layout == Layout::nhwc;
+    const int position =
+        (((channels_last ? k * p.filter_extent.d : 0) + t) * p.filter_extent.h + r) *
+            p.filter_extent.w +
+        s;
+    const int64_t offset = channels_last ? static_cast<int64_t>(position) * p.c_per_group
+                                         : k * p.filter_elements + position;
     return index < pixels.depth ? offset : -1;
   }
 

@@ -1,0 +1,128 @@
+"""CUTLASS's kernels of our tiles, compiled here and now from the headers of PyPI's nvidia-cutlass.
+
+They are the yardstick of tools/issue_floor.py: convolutions in channels last, with the options that
+CUTLASS's own generator gives each tile.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sysconfig
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+SOURCE = """
+#include "cutlass/conv/kernel/default_conv2d_dgrad.h"
+#include "cutlass/conv/kernel/default_conv2d_fprop.h"
+#include "cutlass/conv/kernel/default_conv2d_wgrad.h"
+#include "cutlass/device_kernel.h"
+#include "cutlass/epilogue/thread/linear_combination.h"
+#include "cutlass/gemm/threadblock/threadblock_swizzle.h"
+using Kernel = typename cutlass::conv::kernel::DefaultConv2d{direction}<
+    {element}, cutlass::layout::TensorNHWC, {element}, cutlass::layout::TensorNHWC,
+    {result}, cutlass::layout::TensorNHWC, float, cutlass::arch::{operators}, cutlass::arch::Sm80,
+    cutlass::gemm::GemmShape<{tile}>, cutlass::gemm::GemmShape<{warp}>,
+    cutlass::gemm::GemmShape<{instruction}>,
+    cutlass::epilogue::thread::LinearCombination<{result}, {vector}, float, float>,
+    cutlass::gemm::threadblock::GemmIdentityThreadblockSwizzle<>, {stages},
+    cutlass::arch::OpMultiplyAdd, cutlass::conv::IteratorAlgorithm::kOptimized{strides}>::Kernel;
+template __global__ void cutlass::Kernel<Kernel>(typename Kernel::Params);
+"""
+
+# Tile -> what one of CUTLASS's warps takes of it.
+WARPS = {
+    "Fprop": {
+        (256, 128): (64, 64), (128, 256): (64, 64), (128, 128): (64, 64), (128, 64): (64, 32),
+        (64, 64): (32, 32), (128, 32): (32, 32), (64, 32): (32, 16),
+    },
+    "Wgrad": {
+        (256, 64): (64, 64), (128, 128): (64, 64), (128, 64): (64, 32), (64, 128): (32, 64),
+        (64, 64): (32, 32),
+    },
+}  # fmt: skip
+WARPS["Dgrad"] = WARPS["Fprop"]
+
+
+@dataclass(frozen=True)
+class CutlassKernel:
+    """A kernel of theirs and the name that check_kernels.short_name gives ours."""
+
+    ours: str
+    arch: str  # "80"
+    source: str
+
+
+def tensor_cores(direction: str, tile: tuple[int, int], warp: tuple[int, int]) -> CutlassKernel:
+    """float16, three stages, float sums."""
+    wgrad = direction == "Wgrad"
+    source = SOURCE.format(
+        direction=direction,
+        element="cutlass::half_t",
+        result="float" if wgrad else "cutlass::half_t",
+        operators="OpClassTensorOp",
+        tile=f"{tile[0]}, {tile[1]}, 32",
+        warp=f"{warp[0]}, {warp[1]}, 32",
+        instruction="16, 8, 16",
+        vector=4 if wgrad or tile == (64, 32) else 8,
+        stages=3,
+        strides=", cutlass::conv::StrideSupport::kUnity" if direction == "Dgrad" else "",
+    )
+    planar = ", 2" if wgrad else ""
+    name = f"mma_{direction.lower()}<float16, {tile[0]}, {tile[1]}, 32{planar}>"
+    return CutlassKernel(name, "80", source)
+
+
+def simt(direction: str) -> CutlassKernel:
+    """float32 on the ordinary cores, of which sm_86 has as many as tensor cores are worth."""
+    source = SOURCE.format(
+        direction=direction,
+        element="float",
+        result="float",
+        operators="OpClassSimt",
+        tile="128, 128, 8",
+        warp="32, 64, 8",
+        instruction="1, 1, 1",
+        vector=1,
+        stages=5,
+        strides=", cutlass::conv::StrideSupport::kUnity" if direction == "Dgrad" else "",
+    )
+    return CutlassKernel(f"simt_{direction.lower()}<(Layout)1, 4, 128, 128, 8>", "86", source)
+
+
+KERNELS = [
+    *(tensor_cores(kind, tile, warp) for kind in WARPS for tile, warp in WARPS[kind].items()),
+    *(simt(kind) for kind in WARPS),
+]
+
+
+def compile_all(folder: Path, done: Callable[[], None]) -> dict[CutlassKernel, Path]:
+    """A cubin of each kernel in ``folder``; calls ``done`` after each."""
+    package = find_spec("cutlass_library")
+    folders = [
+        os.environ.get("PATH", ""),
+        f"{os.environ.get('CUDA_HOME', '')}/bin",
+        f"{sysconfig.get_path('purelib')}/nvidia/cu13/bin",
+    ]
+    nvcc = shutil.which("nvcc", path=os.pathsep.join(folders))
+    if package is None or not package.submodule_search_locations or nvcc is None:
+        raise FileNotFoundError("needs nvcc, and CUTLASS's headers: pip install nvidia-cutlass")
+    include = Path(package.submodule_search_locations[0]) / "source/include"
+
+    def compile_one(numbered: tuple[int, CutlassKernel]) -> tuple[CutlassKernel, Path]:
+        number, kernel = numbered
+        source = folder / f"{number}.cu"
+        source.write_text(kernel.source)
+        cubin = source.with_suffix(".cubin")
+        flags = ["-std=c++17", "-O3", "--expt-relaxed-constexpr", f"-arch=sm_{kernel.arch}"]
+        command = [nvcc, *flags, "-cubin", f"-I{include}", str(source), "-o", str(cubin)]
+        subprocess.run(command, check=True, capture_output=True)
+        done()
+        return kernel, cubin
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(pool.map(compile_one, enumerate(KERNELS)))
