@@ -128,6 +128,7 @@ py::dict cuda_plan(const Plan& plan, const DeviceCaps& device) {
   result["backend"] = "cuda";
   result["kernel"] = plan.kernel;
   result["device"] = device.name, result["product"] = device.product, result["arch"] = device.arch;
+  result["multiprocessors"] = device.multiprocessors;
   result["symbol"] = plan.symbol;
   result["grid"] = py::make_tuple(plan.grid[0], plan.grid[1], plan.grid[2]);
   result["threads"] = plan.threads;
