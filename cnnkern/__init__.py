@@ -11,6 +11,7 @@ from cnnkern import functional as functional
 from cnnkern import nn as nn
 from cnnkern._explain import explain as explain
 from cnnkern._explain import info as info
+from cnnkern.autotuning import autotune as autotune
 from cnnkern.backends import backend as backend
 from cnnkern.convert import convert as convert
 from cnnkern.convert import enabled as enabled

@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "common/autotune.h"
 #include "common/device_caps.h"
 #include "common/launch_limits.h"
 #include "common/problem_string.h"
@@ -271,6 +272,9 @@ PYBIND11_MODULE(_C, m) {
   m.def("force_kernel", &force_kernel, py::arg("operation"), py::arg("name"));
   m.def("winograd", [] { return cpu::winograd_allowed().load(); });
   m.def("set_winograd", [](bool allowed) { cpu::winograd_allowed() = allowed; });
+  m.def("set_autotune", &autotune::enable, py::arg("on"));
+  m.def("tuned", &autotune::results);
+  m.def("remember_tuned", &autotune::remember, py::arg("results"));
   m.def("launches", &trace::launches);
 #ifdef CNNKERN_WITH_CUDA
   m.attr("cuda_built") = true;

@@ -256,6 +256,13 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
                 unless_captured());
 }
 
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
+  const std::lock_guard lock(runtime().mutex);
+  *status =
+      runtime().captured == stream ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+  return cudaSuccess;
+}
+
 cudaError_t cudaMalloc(void** pointer, size_t bytes) {
   Outcome outcome = unless_captured();
   if (outcome.error == cudaSuccess) {

@@ -1,4 +1,5 @@
 // The operators on CPU tensors.
+#include "common/autotune.h"
 #include "common/problem_string.h"
 #include "common/trace.h"
 #include "cpu/conv/conv_cpu.h"
@@ -21,10 +22,28 @@ const ParallelFor& torch_threads() {
   return parallel;
 }
 
+// The fastest kernel but the last, which takes everything and is never worth its time.
+std::string tuned_conv_kernel(const ConvProblem& problem, const ConvTensors& tensors) {
+  const cpu::Isa isa = cpu::current_isa();
+  const std::vector<cpu::ConvCpuKernel>& table = cpu::conv_cpu_kernel_table();
+  std::vector<std::string> candidates;
+  for (size_t i = 0; i + 1 < table.size(); ++i)
+    if (table[i].refuse(problem, isa).empty()) candidates.emplace_back(table[i].name);
+  const std::string key = std::string("cpu ") + cpu::to_string(isa) + ", " +
+                          std::to_string(torch::stable::get_num_threads()) +
+                          " threads: " + to_string(problem);
+  return autotune::fastest(key, candidates, [&](const std::string& kernel, int times) {
+    const cpu::ConvCpuPlan plan = cpu::plan_conv_cpu(problem, isa, kernel);
+    for (int i = 0; i < times; ++i) cpu::run_conv_cpu(plan, problem, tensors, torch_threads());
+  });
+}
+
 struct CpuBackend {
   static void conv(const ConvProblem& problem, const ConvTensors& tensors, const Tensor&) {
+    const bool tune = autotune::enabled() && forced_conv_kernel().empty();
     const cpu::ConvCpuPlan plan =
-        cpu::plan_conv_cpu(problem, cpu::current_isa(), forced_conv_kernel());
+        cpu::plan_conv_cpu(problem, cpu::current_isa(),
+                           tune ? tuned_conv_kernel(problem, tensors) : forced_conv_kernel());
     trace::launched("cpu." + plan.kernel, [&] {
       return to_string(problem) + " -> cpu." + plan.kernel + " (" + cpu::to_string(plan.isa) + ")";
     });

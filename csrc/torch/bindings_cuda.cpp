@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 
+#include "common/autotune.h"
 #include "common/problem_string.h"
 #include "common/trace.h"
 #include "cuda/conv/conv_launch.h"
@@ -52,18 +53,45 @@ struct CudaBackend {
         torch::stable::accelerator::getCurrentStream(device).nativeHandle());
   }
 
-  static void conv(const ConvProblem& problem, const ConvTensors& tensors, const Tensor& like) {
-    const int device = like.get_device_index();
-    const torch::stable::accelerator::DeviceGuard guard(device);
-    const ConvPlan plan = plan_conv(problem, caps_of(device), forced_conv_kernel());
-    trace::launched("cuda." + plan.kernel,
-                    [&] { return to_string(problem) + " -> cuda." + to_string(plan); });
+  static void run(const ConvPlan& plan, const ConvProblem& problem, const ConvTensors& tensors,
+                  const Tensor& like) {
     const Tensor workspace =
         torch::stable::empty(IntList{plan.workspace_bytes}, torch::headeronly::ScalarType::Byte,
                              std::nullopt, like.device());
     ConvTensors arguments = tensors;
     arguments.workspace = workspace.mutable_data_ptr();
-    CNNKERN_CUDA_NAMESPACE::launch_conv(plan, problem, arguments, stream(device));
+    CNNKERN_CUDA_NAMESPACE::launch_conv(plan, problem, arguments, stream(like.get_device_index()));
+  }
+
+  // Empty while a graph is captured: nothing can be timed then.
+  static std::string tuned_kernel(const ConvProblem& problem, const ConvTensors& tensors,
+                                  const Tensor& like) {
+    const int device = like.get_device_index();
+    cudaStreamCaptureStatus status;
+    check(cudaStreamIsCapturing(stream(device), &status), "asking whether a graph is captured");
+    if (status != cudaStreamCaptureStatusNone) return "";
+    const DeviceCaps& caps = caps_of(device);
+    const std::vector<std::string> candidates = conv_kernels_for(problem, caps);
+    const std::string key = "cuda sm_" + std::to_string(caps.arch) + ", " +
+                            std::to_string(caps.multiprocessors) +
+                            " multiprocessors: " + to_string(problem);
+    return autotune::fastest(key, candidates, [&](const std::string& kernel, int times) {
+      const ConvPlan plan = plan_conv(problem, caps, kernel);
+      for (int i = 0; i < times; ++i) run(plan, problem, tensors, like);
+      check(cudaStreamSynchronize(stream(device)), "waiting for a kernel that is timed");
+    });
+  }
+
+  static void conv(const ConvProblem& problem, const ConvTensors& tensors, const Tensor& like) {
+    const int device = like.get_device_index();
+    const torch::stable::accelerator::DeviceGuard guard(device);
+    const bool tune = autotune::enabled() && forced_conv_kernel().empty();
+    const ConvPlan plan =
+        plan_conv(problem, caps_of(device),
+                  tune ? tuned_kernel(problem, tensors, like) : forced_conv_kernel());
+    trace::launched("cuda." + plan.kernel,
+                    [&] { return to_string(problem) + " -> cuda." + to_string(plan); });
+    run(plan, problem, tensors, like);
   }
 
   static void bias_grad(const ConvProblem& problem, const void* grad_output, void* grad_bias,

@@ -304,6 +304,20 @@ std::vector<ConvKernelInfo> conv_kernel_table(int arch) {
   };
 }
 
+std::vector<std::string> conv_kernels_for(const ConvProblem& problem, const DeviceCaps& device) {
+  std::vector<std::string> names;
+  for (const ConvKernelInfo& row : cached_table(device.arch)) {
+    if (row.family == ConvKernelFamily::ladder || row.family == ConvKernelFamily::direct) continue;
+    const Candidate candidate{row.name, 0, &row, true};
+    if (row.direction == problem.direction && row.dtype == problem.dtype &&
+        (row.any_layout || row.layout == problem.layout) &&
+        candidate.refuse(problem, device).empty() &&
+        std::ranges::find(names, row.name) == names.end())
+      names.push_back(row.name);
+  }
+  return names;
+}
+
 ConvPlan plan_direct_conv(const ConvProblem& problem) {
   return plan_conv(problem, known_devices[0], "direct");
 }

@@ -14,6 +14,7 @@
 #include <array>
 #include <cstdlib>
 
+#include "common/autotune.h"
 #include "emulator/gpus.h"
 
 namespace cnnkern::standin {
@@ -170,6 +171,7 @@ TORCH_LIBRARY(standin, m) {
     emulator::begin_capture(current_streams.at(static_cast<size_t>(device)));
   });
   m.def("end_capture() -> ()", &emulator::end_capture);
+  m.def("set_autotune(bool on) -> ()", &autotune::enable);
 }
 
 const bool registered = [] {

@@ -134,12 +134,34 @@ def run_training_step(captured: bool) -> None:
     assert model[0].weight.grad.device == torch.device(DEVICE)
 
 
+def run_autotune(captured: bool) -> None:
+    """Times once, on the stream of the tensors, and never while a graph is captured."""
+    problem = Problem.parse("n1c8h6w5k72r3s3p1 nhwc")
+    tensors = cases.prepared(problem, cases.operands(problem))
+    moved = [tensor.to(DEVICE) for tensor in tensors]
+    torch.ops.standin.set_autotune(True)
+    try:
+        found, calls = logged(lambda: problems.run(problem, torch.ops.cnnkern, *moved), captured)
+        if not captured:
+            waits = [call for call in calls if call.function == "cudaStreamSynchronize"]
+            assert waits, "nothing was timed"
+            timed = [call for call in calls if call not in waits]
+            check_calls(timed, launches=len([call for call in timed if call.function == LAUNCH]))
+            wanted = problems.run(problem, torch.ops.cnnkern, *tensors)
+            testing.assert_equal(found.cpu(), wanted, "autotune")
+            _, calls = logged(lambda: problems.run(problem, torch.ops.cnnkern, *moved))
+        check_calls(calls, launches=1)
+    finally:
+        torch.ops.standin.set_autotune(False)
+
+
 CASES: dict[str, Callable[[], None]] = {}
-for captured in (False, True):
+for captured in (True, False):  # before its problems are tuned
     suffix = ", captured" if captured else ""
     CASES[f"training step{suffix}"] = lambda captured=captured: run_training_step(captured)
     CASES[f"max_pool_gather{suffix}"] = lambda captured=captured: run_pool_gather(captured)
     CASES[f"bias_grad{suffix}"] = lambda captured=captured: run_bias_grad(captured)
+    CASES[f"autotune{suffix}"] = lambda captured=captured: run_autotune(captured)
     CASES[f"unfold{suffix}"] = lambda captured=captured: run_unfold(captured)
     for text in PROBLEMS:
         CASES[text + suffix] = lambda text=text, captured=captured: run_problem(text, captured)
