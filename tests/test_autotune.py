@@ -39,7 +39,7 @@ def test_nothing_is_timed_unless_asked_for():
 def test_the_winner_is_used_and_kept(cache):
     cnnkern.autotune()
     ours, torchs = convolve()
-    torch.testing.assert_close(ours, torchs, rtol=1e-5, atol=1e-4)
+    assert (ours - torchs).norm() <= 1e-5 * torchs.norm()
     (key,) = keys()
     assert key.startswith(f"cpu {_C.isa()}, {torch.get_num_threads()} threads: ")
     assert _C.tuned()[key] in ("winograd", "direct", "implicit_gemm")
