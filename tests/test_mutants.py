@@ -29,6 +29,7 @@ MUTANTS = [
 NOTICED_BY = {
     "barrier": "the race table; lists of who waits where",
     "wait_group, commit_group": "the race table, NaN in what has not arrived, wrong results",
+    "tile in registers": "wrong results, the race table",
     "zero-fill": "wrong results, bounds of the named tensors",
     "fragments exchanged": "wrong results",
     "launch": "the launch's checks, bounds of the named tensors",

@@ -237,7 +237,7 @@ ConvKernelInfo simt_kernel(const char* direction, ConvDirection which, Layout la
 }
 
 ConvKernelInfo mma_kernel(const char* direction, ConvDirection which, DType dtype, const char* type,
-                          Tile tile) {
+                          Tile tile, int arch) {
   return {ConvKernelFamily::mma,
           sentence("implicit_gemm_mma_", tile.m, "x", tile.n, "x", tile.k),
           which,
@@ -247,7 +247,7 @@ ConvKernelInfo mma_kernel(const char* direction, ConvDirection which, DType dtyp
           8,
           tile,
           mma_threads(tile),
-          mma_shared_bytes(tile),
+          mma_shared_bytes(tile, arch),
           sentence("mma_", direction, "<", type, ", ", tile.m, ", ", tile.n, ", ", tile.k, ">")};
 }
 
@@ -291,11 +291,11 @@ std::vector<ConvKernelInfo> conv_kernel_table(int arch) {
   simt_kernel("wgrad", ConvDirection::wgrad, Layout::layout, vector, {m, n, k}, arch),
 #define CNNKERN_LADDER(rung) ladder_kernel(rung),
 #define CNNKERN_MMA_FPROP(dtype, type, m, n, k) \
-  mma_kernel("fprop", ConvDirection::fprop, DType::dtype, #type, {m, n, k}),
+  mma_kernel("fprop", ConvDirection::fprop, DType::dtype, #type, {m, n, k}, arch),
 #define CNNKERN_MMA_DGRAD(dtype, type, m, n, k) \
-  mma_kernel("dgrad", ConvDirection::dgrad, DType::dtype, #type, {m, n, k}),
+  mma_kernel("dgrad", ConvDirection::dgrad, DType::dtype, #type, {m, n, k}, arch),
 #define CNNKERN_MMA_WGRAD(dtype, type, m, n, k) \
-  mma_kernel("wgrad", ConvDirection::wgrad, DType::dtype, #type, {m, n, k}),
+  mma_kernel("wgrad", ConvDirection::wgrad, DType::dtype, #type, {m, n, k}, arch),
 #define CNNKERN_DEPTHWISE(direction, layout, dtype, type, vector) \
   depthwise_kernel(ConvDirection::direction, Layout::layout, DType::dtype, vector),
 #define CNNKERN_DIRECT(direction, dtype, type) \

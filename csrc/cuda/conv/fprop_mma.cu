@@ -28,8 +28,6 @@ struct FpropMmaParams {
   ConvBiasAct<Element> finish;
 };
 
-#if CNNKERN_ARCH == 0 || CNNKERN_ARCH >= 800
-
 template <class Element, class Gemm>
 struct WindowsAndFilters {
   TapWalk walk;
@@ -64,6 +62,10 @@ struct WindowsAndFilters {
     windows.move(step.pixels);
     filters.move(step.filter);
   }
+  __device__ __forceinline__ void land(typename Gemm::Stage& stage) const {
+    windows.land(stage.a);
+    filters.land(stage.b);
+  }
 };
 
 template <class Element>
@@ -97,26 +99,24 @@ struct FpropMmaOutput {
   }
 };
 
-#endif
-
 template <class Element, int m, int n, int k>
 __global__ void __launch_bounds__(32 * (m / 64) * (n / (m >= 128 && n >= 128 ? 64 : 32)), 1)
     mma_fprop([[maybe_unused]] const FpropMmaParams<Element> p) {
-#if CNNKERN_ARCH == 0 || CNNKERN_ARCH >= 800
-  using Gemm = MmaGemm<Element, m, n, k, Major::k, Major::k>;
-  CNNKERN_SHARED(typename Gemm::Shared, shared);
-  const TilePosition tile(p.k_per_group, m, n);
-  const int group = static_cast<int>(blockIdx.z);
-  WindowsAndFilters<Element, Gemm> source(p, group, tile.m, tile.n);
+  if constexpr (has_mma_of<Element>) {
+    using Gemm = MmaGemm<Element, m, n, k, Major::k, Major::k>;
+    CNNKERN_SHARED(typename Gemm::Shared, shared);
+    const TilePosition tile(p.k_per_group, m, n);
+    const int group = static_cast<int>(blockIdx.z);
+    WindowsAndFilters<Element, Gemm> source(p, group, tile.m, tile.n);
 
-  typename Gemm::Sums sums = {};
-  Gemm::multiply(shared, source, p.walk.blocks * p.taps.d * p.taps.h * p.taps.w, sums);
+    typename Gemm::Sums sums = {};
+    Gemm::multiply(shared, source, p.walk.blocks * p.taps.d * p.taps.h * p.taps.w, sums);
 
-  const int64_t first_k = int64_t{group} * p.k_per_group;
-  const FpropMmaOutput<Element> output{p, p.output + first_k, p.bias ? p.bias + first_k : nullptr,
-                                       p.k_per_group, p.eights};
-  store_sums<Gemm>(shared, output, tile.m, tile.n, sums);
-#endif
+    const int64_t first_k = int64_t{group} * p.k_per_group;
+    const FpropMmaOutput<Element> output{p, p.output + first_k, p.bias ? p.bias + first_k : nullptr,
+                                         p.k_per_group, p.eights};
+    store_sums<Gemm>(shared, output, tile.m, tile.n, sums);
+  }
 }
 
 }  // namespace
