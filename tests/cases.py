@@ -142,7 +142,8 @@ def emulated_cases() -> Iterator[Case]:
                 if kernel == "direct" and (work > 1e5 or not _once_per_dtype(text)):
                     continue
                 yield Case(text, "sm_80", kernel)
-                if problem.dtype == torch.float32 and kernel != "direct":
+                on_tensor_cores = problem.dtype == torch.float16 and "_mma_" in kernel
+                if on_tensor_cores or (problem.dtype == torch.float32 and kernel != "direct"):
                     yield Case(text, "sm_75", kernel)
 
 
