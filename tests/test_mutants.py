@@ -14,6 +14,7 @@ from mutants import CSRC, build, cpp_build
 from mutants_avg_pool import AVERAGES
 from mutants_depthwise import DEPTHWISE
 from mutants_epilogue import FUSED_OPERATION
+from mutants_first_layer import FIRST_LAYER
 from mutants_index import INDEX
 from mutants_ladder import LADDER
 from mutants_offset import CUTS
@@ -24,7 +25,7 @@ from mutants_window_pool import WINDOWS
 
 MUTANTS = [
     *(*SYNC, *INDEX, *FUSED_OPERATION, *AVERAGES, *WINDOWS),
-    *(*DEPTHWISE, *TAPS, *WGRAD_MMA_BUGS, *CUTS, *LADDER),
+    *(*DEPTHWISE, *TAPS, *FIRST_LAYER, *WGRAD_MMA_BUGS, *CUTS, *LADDER),
 ]
 NOTICED_BY = {
     "barrier": "the race table; lists of who waits where",

@@ -27,7 +27,9 @@ SEEN = ROOT / "build" / "support.csv"
 START, END = "<!-- support:start -->", "<!-- support:end -->"
 PASSES = ("fprop", "dgrad", "wgrad", "forward", "backward", "gather", "bias gradient")
 DTYPES = ("float64", "float32", "float16", "bfloat16")
-FROM_SM_80 = re.compile(r"implicit_gemm_mma bfloat16|ladder_[56]")  # elsewhere their code is empty
+FROM_SM_80 = re.compile(
+    r"(implicit_gemm_mma|first_layer) bfloat16|ladder_[56]"
+)  # elsewhere their code is empty
 TILE = re.compile(r"_(\d+x\d+x\d+)(_vec\d+)?$")
 
 
@@ -45,7 +47,9 @@ def section(rows: list[list[str]]) -> str:
         tile = TILE.search(kernel)
         where = "CPU" if device == "cpu" else "CUDA"
         name = TILE.sub("", kernel)
-        apart = f" {dtype}" if name == "implicit_gemm_mma" else ""  # a line for each dtype
+        apart = (
+            f" {dtype}" if name in ("implicit_gemm_mma", "first_layer") else ""
+        )  # a line for each dtype
         sets = passes[where, name, apart, direction]
         tiles = {tile[1].replace("x", "×")} if tile else set()
         for values, new in zip(sets, ({dtype}, {layout}, tiles, {device})):

@@ -47,6 +47,23 @@ std::string refuse_tap_walk(const ConvProblem& p, Tile tile, const DeviceCaps& d
   return "";
 }
 
+std::string refuse_first_layer(const ConvProblem& p, const DeviceCaps& device) {
+  if (std::string reason = refuse_arch(p.dtype, device); !reason.empty()) return reason;
+  constexpr int64_t most_channels = 4;
+  if (p.c > most_channels || p.groups > 1)
+    return sentence("is for images of at most ", most_channels,
+                    " channels in one group, but C = ", p.c, " and groups = ", p.groups);
+  if (!p.planar() || p.dilation.w > 1)
+    return sentence("takes rows of a plane's filter whole, but the filter is ", p.filter.d,
+                    " deep and its dilation along a row ", p.dilation.w);
+  // A window in the image, from its first row to the one after the last.
+  const int64_t window = (p.footprint(1) + 1) * p.input.w * p.c;
+  const int64_t row = (p.input.w + p.pad_begin.w + p.pad_end.w + p.filter.w) * p.c;
+  if (std::max(window, row) >= int64_t{1} << 30)
+    return sentence("steps by 32 bits, but a window spans ", window, " elements");
+  return "";
+}
+
 std::string refuse_window_steps(const ConvProblem& p, const DeviceCaps& device) {
   if (std::string reason = refuse_arch(p.dtype, device); !reason.empty()) return reason;
   // From one row of a tile to the thread's next, which is this far at most.

@@ -8,7 +8,7 @@
 // registers. The source of the tiles decides which products are summed; it gives
 //
 //   void copy(Stage& stage);   starts this thread's copies of the next tile; zeros past the end
-//   void land(Stage& stage);   before sm_80: stores them, for they have come into registers
+//   void land(Stage& stage);   stores them where they came into registers (mma_pipeline.cuh)
 //
 // Source: CUTLASS's "MmaMultistage".
 #pragma once
@@ -54,7 +54,7 @@ struct MmaGemm {
   __device__ __forceinline__ static int warp_column() { return warp_index() % warps_n * warp_n; }
 
   /// sums += A · B over `tiles` tiles of the depth.
-  template <class Source>
+  template <class Pipeline = MmaPipeline, class Source>
   __device__ __forceinline__ static void multiply(Shared& shared, Source& source, int tiles,
                                                   Sums& sums) {
     const LoaderA a(warp_row());
@@ -66,7 +66,7 @@ struct MmaGemm {
       for (int j = 0; j < warp_n / LoaderB::block_mn; ++j) to.b[j] = b.load(stage.b, j, step);
     };
 
-    MmaPipeline::begin(source, shared.stage);
+    Pipeline::begin(source, shared.stage);
     __syncthreads();  // the first tile has arrived for all
     Fragments<Mma, warp_m, warp_n> fragments[2];
     load(fragments[0], shared.stage[0], 0);
@@ -79,14 +79,14 @@ struct MmaGemm {
         multiply_fragments<Mma, warp_m, warp_n>(fragments[step % 2], sums);
       }
       const int next = read + 1 == stages ? 0 : read + 1;
-      MmaPipeline::arrive<stages>(source, shared.stage[next]);
+      Pipeline::template arrive<stages>(source, shared.stage[next]);
       __syncthreads();  // the next tile has arrived for all, and nobody reads this one any more
       load(fragments[0], shared.stage[next], 0);
-      MmaPipeline::copy(source, shared.stage[read]);
+      Pipeline::copy(source, shared.stage[read]);
       multiply_fragments<Mma, warp_m, warp_n>(fragments[1], sums);
       read = next;
     }
-    MmaPipeline::end();
+    Pipeline::end();
     __syncthreads();  // shared memory is free
   }
 };

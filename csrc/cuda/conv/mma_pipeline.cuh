@@ -14,6 +14,31 @@
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 
+/// Source::copy brings a tile into registers, Source::land stores it.
+struct RegisterPipeline {
+  /// Returns when this thread's part of the first tile has arrived.
+  template <class Source, class Stage, int stages>
+  __device__ __forceinline__ static void begin(Source& source, Stage (&stage)[stages]) {
+    source.copy(stage[0]);
+    source.land(stage[0]);
+    source.copy(stage[1]);
+  }
+
+  /// Starts to copy the next tile into the stage.
+  template <class Source, class Stage>
+  __device__ __forceinline__ static void copy(Source& source, Stage& stage) {
+    source.copy(stage);
+  }
+
+  /// Returns when this thread's part of the next tile has arrived, which is that stage's.
+  template <int stages, class Source, class Stage>
+  __device__ __forceinline__ static void arrive(Source& source, Stage& stage) {
+    source.land(stage);
+  }
+
+  __device__ __forceinline__ static void end() {}
+};
+
 #if CNNKERN_ARCH >= 800
 
 /// A thread's chunks of 16 bytes of an operand's tile; Lines says how many, and where they go.
@@ -29,8 +54,8 @@ struct ChunkCopies {
   __device__ __forceinline__ void land(const Lines&, Tile&) const {}
 };
 
-struct MmaPipeline {
-  /// Returns when this thread's part of the first tile has arrived.
+/// Source::copy issues cp.async.
+struct AsyncPipeline {
   template <class Source, class Stage, int stages>
   __device__ __forceinline__ static void begin(Source& source, Stage (&stage)[stages]) {
 #pragma unroll
@@ -38,14 +63,12 @@ struct MmaPipeline {
     cp_async_wait<stages - 1>();
   }
 
-  /// Starts to copy the next tile into the stage.
   template <class Source, class Stage>
   __device__ __forceinline__ static void copy(Source& source, Stage& stage) {
     source.copy(stage);
     cp_async_commit();
   }
 
-  /// Returns when this thread's part of the next tile has arrived, which is that stage's.
   template <int stages, class Source, class Stage>
   __device__ __forceinline__ static void arrive(Source&, Stage&) {
     cp_async_wait<stages - 2>();
@@ -53,6 +76,8 @@ struct MmaPipeline {
 
   __device__ __forceinline__ static void end() { cp_async_wait<0>(); }
 };
+
+using MmaPipeline = AsyncPipeline;
 
 #else
 
@@ -76,26 +101,7 @@ class ChunkCopies {
   Chunk chunks_[Lines::count];
 };
 
-struct MmaPipeline {
-  template <class Source, class Stage, int stages>
-  __device__ __forceinline__ static void begin(Source& source, Stage (&stage)[stages]) {
-    source.copy(stage[0]);
-    source.land(stage[0]);
-    source.copy(stage[1]);
-  }
-
-  template <class Source, class Stage>
-  __device__ __forceinline__ static void copy(Source& source, Stage& stage) {
-    source.copy(stage);
-  }
-
-  template <int stages, class Source, class Stage>
-  __device__ __forceinline__ static void arrive(Source& source, Stage& stage) {
-    source.land(stage);
-  }
-
-  __device__ __forceinline__ static void end() {}
-};
+using MmaPipeline = RegisterPipeline;
 
 #endif
 
