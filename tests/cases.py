@@ -24,7 +24,7 @@ ONCE = ("f64 nchw", "f16 nhwc", "bf16 nchw")
 CONV_DIRECTIONS = ("fprop", "dgrad", "wgrad")
 POOL_DIRECTIONS = ("maxpool", "values", "maxpool_backward")
 AVG_DIRECTIONS = ("avgpool", "avgpool_backward", "adaptive_avgpool", "adaptive_avgpool_backward")
-
+MMA = ("implicit_gemm_mma", "first_layer")
 
 WINDOW_DIRECTIONS = (
     "adaptive_maxpool", "adaptive_maxpool_backward", "fractional_maxpool",
@@ -142,7 +142,8 @@ def emulated_cases() -> Iterator[Case]:
                 if kernel == "direct" and (work > 1e5 or not _once_per_dtype(text)):
                     continue
                 yield Case(text, "sm_80", kernel)
-                if problem.dtype == torch.float32 and kernel != "direct":
+                on_tensor_cores = problem.dtype == torch.float16 and kernel.startswith(MMA)
+                if on_tensor_cores or (problem.dtype == torch.float32 and kernel != "direct"):
                     yield Case(text, "sm_75", kernel)
 
 

@@ -2,7 +2,8 @@
 
 from mutants import of
 
-PIPELINE, TILE = "cuda/conv/implicit_gemm_mma.cuh", "cuda/conv/mma_tile.cuh"
+GEMM, PIPELINE = "cuda/conv/implicit_gemm_mma.cuh", "cuda/conv/mma_pipeline.cuh"
+TILE = "cuda/conv/mma_tile.cuh"
 WALK, EPILOGUE = "cuda/conv/tap_walk.cuh", "cuda/conv/mma_epilogue.cuh"
 FPROP, DGRAD = "cuda/conv/fprop_mma.cu", "cuda/conv/dgrad_mma.cu"
 KERNEL = "implicit_gemm_mma_64x64x32"
@@ -15,14 +16,34 @@ TAPS = [
         *(FPROP, WINDOW, KERNEL),
         (
             "mma_loop_barrier_of_fprop_deleted",
-            *(PIPELINE, "__syncthreads();  // the next tile", "// the next tile"),
+            *(GEMM, "__syncthreads();  // the next tile", "// the next tile"),
             "race: |has not delivered",
         ),
         (
             "mma_sums_overwrite_tiles",
-            *(PIPELINE, "__syncthreads();  // shared memory is free", "// shared memory is free"),
+            *(GEMM, "__syncthreads();  // shared memory is free", "// shared memory is free"),
             "race: ",
         ),
+    ),
+    *of(
+        "barrier",
+        *(FPROP, WINDOW, KERNEL),
+        (
+            "mma_loop_barrier_of_sm_75_deleted",
+            *(GEMM, "__syncthreads();  // the next tile", "// the next tile"),
+            "race: ",
+        ),
+        arch="sm_75",
+    ),
+    *of(
+        "tile in registers",
+        *(FPROP, WINDOW, KERNEL),
+        (
+            "mma_lands_in_the_stage_being_read",
+            *(GEMM, "(source, shared.stage[next])", "(source, shared.stage[read])"),
+        ),
+        ("mma_tile_stays_in_registers", PIPELINE, "    source.copy(stage[1]);\n", ""),
+        arch="sm_75",
     ),
     *of(
         "wait_group, commit_group",
@@ -39,8 +60,8 @@ TAPS = [
         (
             "mma_halves_of_b",
             TILE,
-            "{pair[j % 2 * 2], pair[j % 2 * 2 + 1]}",
-            "{pair[j % 2], pair[j % 2 + 2]}",
+            "depths == 8 ? 0 : side == Side::a ? i / 2 : i % 2",
+            "depths == 8 ? 0 : i / 2",
         ),
     ),
     *of(

@@ -3,7 +3,8 @@
 from mutants import CONV, of
 
 WGRAD_MMA, LOADER = f"{CONV}/wgrad_mma.cu", f"{CONV}/wgrad_mma_loader.cuh"
-GEMM_MMA, MMA_TILE = f"{CONV}/implicit_gemm_mma.cuh", f"{CONV}/mma_tile.cuh"
+GEMM_MMA, MMA_PIPELINE = f"{CONV}/implicit_gemm_mma.cuh", f"{CONV}/mma_pipeline.cuh"
+MMA_TILE = f"{CONV}/mma_tile.cuh"
 TILE = "implicit_gemm_mma_64x64x32"
 RAGGED = (WGRAD_MMA, "n3c24h9w10k72r3s2u2p2l2 f16 nhwc wgrad", TILE)
 LONG = (WGRAD_MMA, "n1c64h13w13k64r1s1 f16 nhwc wgrad", TILE)
@@ -31,19 +32,19 @@ PIPELINE = [
         *LONG,
         (
             "mma_wait_leaves_one_group_more",
-            *(GEMM_MMA, "cp_async_wait<stages - 2>();", "cp_async_wait<stages - 1>();"),
+            *(MMA_PIPELINE, "cp_async_wait<stages - 2>();", "cp_async_wait<stages - 1>();"),
             "a wait_group is missing",
         ),
         (
             "mma_first_wait_leaves_one_group_more",
-            *(GEMM_MMA, "cp_async_wait<stages - 1>();", "cp_async_wait<stages>();"),
+            *(MMA_PIPELINE, "cp_async_wait<stages - 1>();", "cp_async_wait<stages>();"),
             "a wait_group is missing",
         ),
-        ("mma_commit_deleted", GEMM_MMA, "cp_async_commit();", ""),
-        ("mma_ends_without_a_wait", GEMM_MMA, "cp_async_wait<0>();", ""),
+        ("mma_commit_deleted", MMA_PIPELINE, "cp_async_commit();", ""),
+        ("mma_ends_without_a_wait", MMA_PIPELINE, "cp_async_wait<0>();", ""),
         (
             "mma_refills_one_stage_alone",
-            *(GEMM_MMA, "copy_next(shared.stage[read]);", "copy_next(shared.stage[0]);"),
+            *(GEMM_MMA, "copy(source, shared.stage[read]);", "copy(source, shared.stage[0]);"),
         ),
     ),
 ]
@@ -51,8 +52,8 @@ PIPELINE = [
 FRAGMENTS = of(
     "fragments exchanged",
     *RAGGED,
-    ("mma_lines_first", MMA_TILE, "(side == Side::a) == (major", "(side == Side::b) == (major"),
-    ("mma_block", MMA_TILE, "(place_ ^ (block * 16))", "(place_ + block * 16)"),
+    ("mma_lines_first", MMA_TILE, "Side::a ? i % 2 : i / 2", "Side::b ? i % 2 : i / 2"),
+    ("mma_block", MMA_TILE, "(place_ ^ (block * block_mn))", "(place_ + block * block_mn)"),
 )
 
 MASKS = [

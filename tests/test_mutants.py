@@ -14,6 +14,7 @@ from mutants import CSRC, build, cpp_build
 from mutants_avg_pool import AVERAGES
 from mutants_depthwise import DEPTHWISE
 from mutants_epilogue import FUSED_OPERATION
+from mutants_first_layer import FIRST_LAYER
 from mutants_index import INDEX
 from mutants_ladder import LADDER
 from mutants_offset import CUTS
@@ -24,11 +25,12 @@ from mutants_window_pool import WINDOWS
 
 MUTANTS = [
     *(*SYNC, *INDEX, *FUSED_OPERATION, *AVERAGES, *WINDOWS),
-    *(*DEPTHWISE, *TAPS, *WGRAD_MMA_BUGS, *CUTS, *LADDER),
+    *(*DEPTHWISE, *TAPS, *FIRST_LAYER, *WGRAD_MMA_BUGS, *CUTS, *LADDER),
 ]
 NOTICED_BY = {
     "barrier": "the race table; lists of who waits where",
     "wait_group, commit_group": "the race table, NaN in what has not arrived, wrong results",
+    "tile in registers": "wrong results, the race table",
     "zero-fill": "wrong results, bounds of the named tensors",
     "fragments exchanged": "wrong results",
     "launch": "the launch's checks, bounds of the named tensors",

@@ -27,7 +27,9 @@ SEEN = ROOT / "build" / "support.csv"
 START, END = "<!-- support:start -->", "<!-- support:end -->"
 PASSES = ("fprop", "dgrad", "wgrad", "forward", "backward", "gather", "bias gradient")
 DTYPES = ("float64", "float32", "float16", "bfloat16")
-FROM_SM_80 = re.compile(r"implicit_gemm_mma|ladder_[56]")  # elsewhere their code is empty
+FROM_SM_80 = re.compile(
+    r"(implicit_gemm_mma|first_layer) bfloat16|ladder_[56]"
+)  # elsewhere their code is empty
 TILE = re.compile(r"_(\d+x\d+x\d+)(_vec\d+)?$")
 
 
@@ -38,22 +40,28 @@ def listed(values: Iterable[str], order: tuple[str, ...] = ()) -> str:
 
 def section(rows: list[list[str]]) -> str:
     """A line for each kernel and set of passes that ran in the same dtypes, layouts and devices."""
-    passes: dict[tuple[str, str, str], list[set[str]]] = defaultdict(
+    passes: dict[tuple[str, str, str, str], list[set[str]]] = defaultdict(
         lambda: [set() for _ in "1234"]
     )
     for device, kernel, direction, dtype, layout in rows:
         tile = TILE.search(kernel)
         where = "CPU" if device == "cpu" else "CUDA"
-        sets = passes[where, TILE.sub("", kernel), direction]
+        name = TILE.sub("", kernel)
+        apart = (
+            f" {dtype}" if name in ("implicit_gemm_mma", "first_layer") else ""
+        )  # a line for each dtype
+        sets = passes[where, name, apart, direction]
         tiles = {tile[1].replace("x", "×")} if tile else set()
         for values, new in zip(sets, ({dtype}, {layout}, tiles, {device})):
             values |= new
     lines: dict[tuple[str, ...], set[str]] = defaultdict(set)
-    for (where, kernel, direction), (dtypes, layouts, tiles, devices) in passes.items():
+    for (where, kernel, apart, direction), (dtypes, layouts, tiles, devices) in passes.items():
         name = f"`{kernel}`" + (f" {listed(tiles)}" if tiles else "")
         gpus = devices & {"cuda"}
         emulated = listed(devices - gpus) if where == "CUDA" else "–"
-        archs = DEFAULT_ARCHS.removeprefix("75 ") if FROM_SM_80.match(kernel) else DEFAULT_ARCHS
+        archs = (
+            DEFAULT_ARCHS.removeprefix("75 ") if FROM_SM_80.match(kernel + apart) else DEFAULT_ARCHS
+        )
         compiled = archs if where == "CUDA" else "AVX-512, AVX2, scalar"
         ran = "–" if where == "CPU" else listed(gpus) or "none yet"
         columns = (where, name, listed(dtypes, DTYPES), listed(layouts), emulated, compiled, ran)

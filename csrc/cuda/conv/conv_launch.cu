@@ -17,6 +17,7 @@ constexpr Launcher launchers[] = {
 #define CNNKERN_MMA_FPROP(dtype, type, m, n, k) launch_mma_fprop<type, m, n, k>,
 #define CNNKERN_MMA_DGRAD(dtype, type, m, n, k) launch_mma_dgrad<type, m, n, k>,
 #define CNNKERN_MMA_WGRAD(dtype, type, m, n, k) launch_mma_wgrad<type, m, n, k>,
+#define CNNKERN_FIRST_LAYER(dtype, type, m, n, k) launch_first_layer<type, m, n, k>,
 #define CNNKERN_DEPTHWISE(direction, layout, dtype, type, vector) launch_depthwise<type>,
 #define CNNKERN_DIRECT(direction, dtype, type) launch_direct<type>,
 #include "cuda/conv/conv_kernels.inc"

@@ -139,6 +139,12 @@ double mma_cycles(const ConvKernelInfo& kernel, const ConvProblem& p, const Devi
                          depth / static_cast<double>(view.classes), device);
 }
 
+std::string refuse_first(const ConvKernelInfo& kernel, const ConvProblem& p,
+                         const DeviceCaps& device) {
+  std::string reason = refuse_first_layer(p, device);
+  return reason.empty() ? refuse_simt(kernel, p, device) : reason;
+}
+
 /// Why another tile would be faster, for a problem that refuse_mma does not refuse.
 std::string yield_mma(const ConvKernelInfo& kernel, const ConvProblem& p,
                       const DeviceCaps& device) {
@@ -171,6 +177,7 @@ struct Candidate {
     switch (info->family) {
       case ConvKernelFamily::simt: return refuse_simt(*info, problem, device);
       case ConvKernelFamily::mma: return refuse_mma(*info, problem, device);
+      case ConvKernelFamily::first_layer: return refuse_first(*info, problem, device);
       case ConvKernelFamily::depthwise: return refuse_depthwise(problem, info->vector);
       case ConvKernelFamily::ladder: return refuse_ladder(*info, problem, device);
       default: return "";
@@ -201,6 +208,11 @@ void plan_gemm(const ConvKernelInfo& kernel, const ConvProblem& p, const DeviceC
     plan.why += sentence(", after splitting its depth by ", plan.split_k, ": modelled to take ",
                          std::llround(split.cycles), " cycles with the sum of the parts, ",
                          std::llround(split.whole_cycles), " in one part");
+  if (kernel.family == ConvKernelFamily::first_layer) {
+    const int64_t padded = ceil_div(view.depth, plan.tile.k) * plan.tile.k;
+    plan.why += sentence("; of the depth, padded to ", padded, ", ", 100 * view.depth / padded,
+                         " % is filter");
+  }
   if (kernel.family == ConvKernelFamily::mma &&
       p.direction == ConvDirection::wgrad)  // its last argument: dimensions
     plan.symbol.insert(plan.symbol.size() - 1, p.planar() ? ", 2" : ", 3");
@@ -237,7 +249,7 @@ ConvKernelInfo simt_kernel(const char* direction, ConvDirection which, Layout la
 }
 
 ConvKernelInfo mma_kernel(const char* direction, ConvDirection which, DType dtype, const char* type,
-                          Tile tile) {
+                          Tile tile, int arch) {
   return {ConvKernelFamily::mma,
           sentence("implicit_gemm_mma_", tile.m, "x", tile.n, "x", tile.k),
           which,
@@ -247,8 +259,22 @@ ConvKernelInfo mma_kernel(const char* direction, ConvDirection which, DType dtyp
           8,
           tile,
           mma_threads(tile),
-          mma_shared_bytes(tile),
+          mma_shared_bytes(tile, arch),
           sentence("mma_", direction, "<", type, ", ", tile.m, ", ", tile.n, ", ", tile.k, ">")};
+}
+
+ConvKernelInfo first_layer_kernel(DType dtype, const char* type, Tile tile, int arch) {
+  return {ConvKernelFamily::first_layer,
+          sentence("first_layer_", tile.m, "x", tile.n, "x", tile.k),
+          ConvDirection::fprop,
+          dtype,
+          false,
+          Layout::nhwc,
+          1,
+          tile,
+          mma_threads(tile),
+          mma_shared_bytes(tile, arch),
+          sentence("first_layer<", type, ", ", tile.m, ", ", tile.n, ", ", tile.k, ">")};
 }
 
 ConvKernelInfo direct_kernel(const char* direction, ConvDirection which, DType dtype,
@@ -291,11 +317,13 @@ std::vector<ConvKernelInfo> conv_kernel_table(int arch) {
   simt_kernel("wgrad", ConvDirection::wgrad, Layout::layout, vector, {m, n, k}, arch),
 #define CNNKERN_LADDER(rung) ladder_kernel(rung),
 #define CNNKERN_MMA_FPROP(dtype, type, m, n, k) \
-  mma_kernel("fprop", ConvDirection::fprop, DType::dtype, #type, {m, n, k}),
+  mma_kernel("fprop", ConvDirection::fprop, DType::dtype, #type, {m, n, k}, arch),
 #define CNNKERN_MMA_DGRAD(dtype, type, m, n, k) \
-  mma_kernel("dgrad", ConvDirection::dgrad, DType::dtype, #type, {m, n, k}),
+  mma_kernel("dgrad", ConvDirection::dgrad, DType::dtype, #type, {m, n, k}, arch),
 #define CNNKERN_MMA_WGRAD(dtype, type, m, n, k) \
-  mma_kernel("wgrad", ConvDirection::wgrad, DType::dtype, #type, {m, n, k}),
+  mma_kernel("wgrad", ConvDirection::wgrad, DType::dtype, #type, {m, n, k}, arch),
+#define CNNKERN_FIRST_LAYER(dtype, type, m, n, k) \
+  first_layer_kernel(DType::dtype, #type, {m, n, k}, arch),
 #define CNNKERN_DEPTHWISE(direction, layout, dtype, type, vector) \
   depthwise_kernel(ConvDirection::direction, Layout::layout, DType::dtype, vector),
 #define CNNKERN_DIRECT(direction, dtype, type) \

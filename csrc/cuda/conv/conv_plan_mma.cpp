@@ -16,15 +16,16 @@ constexpr int most_registers = 255;
 constexpr double load_bytes_per_cycle = 32, store_bytes_per_cycle = 16, start_cycles = 1000;
 constexpr double exposed = 0.25;  // of the shorter of two that should hide each other
 
-std::string refuse_arch(const DeviceCaps& device) {
-  if (device.arch >= 80) return "";
-  return sentence("copies by cp.async, which ", device.product, " does not have");
+std::string refuse_arch(DType dtype, const DeviceCaps& device) {
+  if (device.arch >= (dtype == DType::float16 ? 75 : 80)) return "";
+  return sentence("multiplies ", to_string(dtype), " on tensor cores, which ", device.product,
+                  " cannot");
 }
 
 }  // namespace
 
 std::string refuse_tap_walk(const ConvProblem& p, Tile tile, const DeviceCaps& device) {
-  if (std::string reason = refuse_arch(device); !reason.empty()) return reason;
+  if (std::string reason = refuse_arch(p.dtype, device); !reason.empty()) return reason;
   const bool dgrad = p.direction == ConvDirection::dgrad;
   const int64_t c = p.c_per_group(), k = p.k_per_group(), taps = p.filter.volume();
   if (c % vector != 0 || (dgrad && k % vector != 0))
@@ -46,8 +47,25 @@ std::string refuse_tap_walk(const ConvProblem& p, Tile tile, const DeviceCaps& d
   return "";
 }
 
+std::string refuse_first_layer(const ConvProblem& p, const DeviceCaps& device) {
+  if (std::string reason = refuse_arch(p.dtype, device); !reason.empty()) return reason;
+  constexpr int64_t most_channels = 4;
+  if (p.c > most_channels || p.groups > 1)
+    return sentence("is for images of at most ", most_channels,
+                    " channels in one group, but C = ", p.c, " and groups = ", p.groups);
+  if (!p.planar() || p.dilation.w > 1)
+    return sentence("takes rows of a plane's filter whole, but the filter is ", p.filter.d,
+                    " deep and its dilation along a row ", p.dilation.w);
+  // A window in the image, from its first row to the one after the last.
+  const int64_t window = (p.footprint(1) + 1) * p.input.w * p.c;
+  const int64_t row = (p.input.w + p.pad_begin.w + p.pad_end.w + p.filter.w) * p.c;
+  if (std::max(window, row) >= int64_t{1} << 30)
+    return sentence("steps by 32 bits, but a window spans ", window, " elements");
+  return "";
+}
+
 std::string refuse_window_steps(const ConvProblem& p, const DeviceCaps& device) {
-  if (std::string reason = refuse_arch(device); !reason.empty()) return reason;
+  if (std::string reason = refuse_arch(p.dtype, device); !reason.empty()) return reason;
   // From one row of a tile to the thread's next, which is this far at most.
   constexpr int64_t most_pixels = 32;
   __int128 image = p.c;
@@ -75,8 +93,9 @@ double modelled_cycles(Tile tile, DType dtype, int64_t blocks, double depth_tile
   const double loads = (tile.m + tile.n) * tile.k * bytes / load_bytes_per_cycle;
   const double stores = tile.m * tile.n * bytes / store_bytes_per_cycle;
   const auto share = static_cast<double>(ceil_div(blocks, device.multiprocessors));
-  const int resident = blocks_per_multiprocessor(device, mma_threads(tile), most_registers,
-                                                 static_cast<int>(mma_shared_bytes(tile)));
+  const int resident =
+      blocks_per_multiprocessor(device, mma_threads(tile), most_registers,
+                                static_cast<int>(mma_shared_bytes(tile, device.arch)));
   const double tile_cycles = std::max(products, loads) + exposed * std::min(products, loads);
   return share * depth_tiles * tile_cycles + std::ceil(share / resident) * (start_cycles + stores);
 }

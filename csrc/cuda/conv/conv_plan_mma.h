@@ -13,6 +13,9 @@ namespace cnnkern {
 /// Empty, or why tap_walk.cuh cannot go through this convolution.
 std::string refuse_tap_walk(const ConvProblem& problem, Tile tile, const DeviceCaps& device);
 
+/// Empty, or why first_layer.cu does not take this convolution.
+std::string refuse_first_layer(const ConvProblem& problem, const DeviceCaps& device);
+
 /// Empty, or why wgrad_mma_loader.cuh cannot move a window along the output's pixels.
 std::string refuse_window_steps(const ConvProblem& problem, const DeviceCaps& device);
 

@@ -31,8 +31,6 @@ struct DgradMmaParams {
   int64_t c, k;
 };
 
-#if CNNKERN_ARCH == 0 || CNNKERN_ARCH >= 800
-
 /// The class of this block.
 template <class Element>
 struct PixelClass {
@@ -114,6 +112,10 @@ struct GradientsAndFilters {
     gradients.move(step.pixels);
     filters.move(step.filter);
   }
+  __device__ __forceinline__ void land(typename Gemm::Stage& stage) const {
+    gradients.land(stage.a);
+    filters.land(stage.b);
+  }
 };
 
 template <class Element>
@@ -135,31 +137,29 @@ struct DgradMmaOutput {
   __device__ __forceinline__ void finish(int64_t, const Eight<Element>&, float (&)[chunk]) const {}
 };
 
-#endif
-
 template <class Element, int m, int n, int k>
 __global__ void __launch_bounds__(32 * (m / 64) * (n / (m >= 128 && n >= 128 ? 64 : 32)), 1)
     mma_dgrad([[maybe_unused]] const DgradMmaParams<Element> p) {
-#if CNNKERN_ARCH == 0 || CNNKERN_ARCH >= 800
-  using Gemm = MmaGemm<Element, m, n, k, Major::k, Major::mn>;
-  CNNKERN_SHARED(typename Gemm::Shared, shared);
-  const TilePosition tile(p.c_per_group, m, n);
-  const int group = static_cast<int>(blockIdx.z);
-  const auto pixels = PixelClass<Element>::of_block(p);
-  const TapPlan plan = pixels.walk(k);
+  if constexpr (has_mma_of<Element>) {
+    using Gemm = MmaGemm<Element, m, n, k, Major::k, Major::mn>;
+    CNNKERN_SHARED(typename Gemm::Shared, shared);
+    const TilePosition tile(p.c_per_group, m, n);
+    const int group = static_cast<int>(blockIdx.z);
+    const auto pixels = PixelClass<Element>::of_block(p);
+    const TapPlan plan = pixels.walk(k);
 
-  typename Gemm::Sums sums = {};
-  if (plan.all != 0) {
-    GradientsAndFilters<Element, Gemm> source(pixels, plan, group, tile.m, tile.n);
-    const Index3 taps = pixels.taps();
-    Gemm::multiply(shared, source, plan.blocks * taps.d * taps.h * taps.w, sums);
+    typename Gemm::Sums sums = {};
+    if (plan.all != 0) {
+      GradientsAndFilters<Element, Gemm> source(pixels, plan, group, tile.m, tile.n);
+      const Index3 taps = pixels.taps();
+      Gemm::multiply(shared, source, plan.blocks * taps.d * taps.h * taps.w, sums);
+    }
+
+    const int64_t first_c = int64_t{group} * p.c_per_group;
+    const DgradMmaOutput<Element> input{pixels, p.input + first_c,
+                                        p.bias ? p.bias + first_c : nullptr, p.c_per_group};
+    store_sums<Gemm>(shared, input, tile.m, tile.n, sums);
   }
-
-  const int64_t first_c = int64_t{group} * p.c_per_group;
-  const DgradMmaOutput<Element> input{pixels, p.input + first_c,
-                                      p.bias ? p.bias + first_c : nullptr, p.c_per_group};
-  store_sums<Gemm>(shared, input, tile.m, tile.n, sums);
-#endif
 }
 
 }  // namespace

@@ -8,7 +8,7 @@
 // channels, a tap's channels in blocks of 32 (tap_walk.cuh). Both operands run along their depth.
 // Tiling, shared memory and pipeline: implicit_gemm_mma.cuh. Grid: x = tiles, z = groups.
 #include "cuda/conv/conv_launch.h"
-#include "cuda/conv/mma_epilogue.cuh"
+#include "cuda/conv/fprop_mma_output.cuh"
 #include "cuda/conv/tap_walk.cuh"
 #include "cuda/conv/tile_position.cuh"
 
@@ -27,8 +27,6 @@ struct FpropMmaParams {
   bool eights;
   ConvBiasAct<Element> finish;
 };
-
-#if CNNKERN_ARCH == 0 || CNNKERN_ARCH >= 800
 
 template <class Element, class Gemm>
 struct WindowsAndFilters {
@@ -64,59 +62,30 @@ struct WindowsAndFilters {
     windows.move(step.pixels);
     filters.move(step.filter);
   }
-};
-
-template <class Element>
-struct FpropMmaOutput {
-  const FpropMmaParams<Element>& p;
-  Element* data;        // the group's first channel
-  const Element* bias;  // likewise, or null
-  int columns;
-  bool eights;
-
-  __device__ __forceinline__ int64_t row(int pixel) const {
-    return pixel < p.pixels ? pixel * p.k : -1;
-  }
-
-  __device__ __forceinline__ void finish(int64_t at, const Eight<Element>& eight,
-                                         float (&values)[chunk]) const {
-    const ConvBiasAct<Element>& fused = p.finish;
-    if (!fused.active()) return;
-    at += data - p.output;
-    if (fused.residual) {
-      float residual[chunk];
-      eight.load(fused.residual + at, residual);
-#pragma unroll
-      for (int c = 0; c < chunk; ++c) values[c] += residual[c];
-    }
-    if (fused.preactivation) eight.store(fused.preactivation + at, values);
-    with_activation<float>(fused.activation, [&](const auto& function) {
-#pragma unroll
-      for (int c = 0; c < chunk; ++c) values[c] = function(values[c]);
-    });
+  __device__ __forceinline__ void land(typename Gemm::Stage& stage) const {
+    windows.land(stage.a);
+    filters.land(stage.b);
   }
 };
-
-#endif
 
 template <class Element, int m, int n, int k>
 __global__ void __launch_bounds__(32 * (m / 64) * (n / (m >= 128 && n >= 128 ? 64 : 32)), 1)
     mma_fprop([[maybe_unused]] const FpropMmaParams<Element> p) {
-#if CNNKERN_ARCH == 0 || CNNKERN_ARCH >= 800
-  using Gemm = MmaGemm<Element, m, n, k, Major::k, Major::k>;
-  CNNKERN_SHARED(typename Gemm::Shared, shared);
-  const TilePosition tile(p.k_per_group, m, n);
-  const int group = static_cast<int>(blockIdx.z);
-  WindowsAndFilters<Element, Gemm> source(p, group, tile.m, tile.n);
+  if constexpr (has_mma_of<Element>) {
+    using Gemm = MmaGemm<Element, m, n, k, Major::k, Major::k>;
+    CNNKERN_SHARED(typename Gemm::Shared, shared);
+    const TilePosition tile(p.k_per_group, m, n);
+    const int group = static_cast<int>(blockIdx.z);
+    WindowsAndFilters<Element, Gemm> source(p, group, tile.m, tile.n);
 
-  typename Gemm::Sums sums = {};
-  Gemm::multiply(shared, source, p.walk.blocks * p.taps.d * p.taps.h * p.taps.w, sums);
+    typename Gemm::Sums sums = {};
+    Gemm::multiply(shared, source, p.walk.blocks * p.taps.d * p.taps.h * p.taps.w, sums);
 
-  const int64_t first_k = int64_t{group} * p.k_per_group;
-  const FpropMmaOutput<Element> output{p, p.output + first_k, p.bias ? p.bias + first_k : nullptr,
-                                       p.k_per_group, p.eights};
-  store_sums<Gemm>(shared, output, tile.m, tile.n, sums);
-#endif
+    const int64_t first_k = int64_t{group} * p.k_per_group;
+    const FpropMmaOutput<Element, FpropMmaParams<Element>> output{
+        p, p.output + first_k, p.bias ? p.bias + first_k : nullptr, p.k_per_group, p.eights};
+    store_sums<Gemm>(shared, output, tile.m, tile.n, sums);
+  }
 }
 
 }  // namespace

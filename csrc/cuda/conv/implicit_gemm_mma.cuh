@@ -1,19 +1,20 @@
-// Implicit GEMM on the tensor cores: one main loop for float16 and bfloat16 (sm_80 on).
+// Implicit GEMM on the tensor cores: one main loop for float16, and for bfloat16 from sm_80 on.
 //
 // A block computes m × n of the result, k = 32 of the depth at a time; its warps take 64 × 64 or
-// 64 × 32 of it, 16 depths a step, by mma.m16n8k16 with sums in float32. Shared memory: a ring of
-// three stages, each A then B, swizzled (mma_tile.cuh). cp.async fills it two tiles ahead. While a
+// 64 × 32 of it, an mma's 16 or 8 depths a step, with sums in float32. Shared memory: a ring of
+// stages, each A then B, swizzled (mma_tile.cuh), filled tiles ahead (mma_pipeline.cuh). While a
 // step is multiplied, the fragments of the next are loaded, over the border of two tiles as well:
 // the wait and the one barrier of a tile stand before its last step, when all its fragments are in
 // registers. The source of the tiles decides which products are summed; it gives
 //
 //   void copy(Stage& stage);   starts this thread's copies of the next tile; zeros past the end
+//   void land(Stage& stage);   stores them where they came into registers (mma_pipeline.cuh)
 //
 // Source: CUTLASS's "MmaMultistage".
 #pragma once
 
+#include "cuda/conv/mma_pipeline.cuh"
 #include "cuda/conv/mma_tile.cuh"
-#include "cuda/primitives/cp_async.cuh"
 #include "cuda/primitives/shared.cuh"
 #include "cuda/primitives/warp.cuh"
 
@@ -26,7 +27,8 @@ struct MmaGemm {
   static constexpr int tile_m = m, tile_n = n, tile_k = k;
   static constexpr int warp_m = 64, warp_n = mma_warp_n({m, n, k});
   static constexpr int warps_n = n / warp_n, warps = m / warp_m * warps_n;
-  static constexpr int threads = mma_threads({m, n, k}), stages = mma_stages;
+  static constexpr int threads = mma_threads({m, n, k});
+  static constexpr int stages = mma_stages(CNNKERN_ARCH / 10);
   static constexpr int steps = k / Mma::k;
   static_assert(steps % 2 == 0, "two sets of fragments take turns, in every tile alike");
 
@@ -45,35 +47,28 @@ struct MmaGemm {
     Stage stage[stages];
     float slab[warps][slab_rows * slab_pitch];
   };
-  static_assert(sizeof(Shared) == mma_shared_bytes({m, n, k}));
+  static_assert(sizeof(Shared) == mma_shared_bytes({m, n, k}, CNNKERN_ARCH / 10));
 
   /// The warp's place in the tile.
   __device__ __forceinline__ static int warp_row() { return warp_index() / warps_n * warp_m; }
   __device__ __forceinline__ static int warp_column() { return warp_index() % warps_n * warp_n; }
 
-#if CNNKERN_ARCH == 0 || CNNKERN_ARCH >= 800
   /// sums += A · B over `tiles` tiles of the depth.
-  template <class Source>
+  template <class Pipeline = MmaPipeline, class Source>
   __device__ __forceinline__ static void multiply(Shared& shared, Source& source, int tiles,
                                                   Sums& sums) {
     const LoaderA a(warp_row());
     const LoaderB b(warp_column());
-    const auto load = [&](Fragments<warp_m, warp_n>& to, const Stage& stage, int step) {
+    const auto load = [&](Fragments<Mma, warp_m, warp_n>& to, const Stage& stage, int step) {
 #pragma unroll
-      for (int i = 0; i < warp_m / 16; ++i) to.a[i] = a.load(stage.a, i, step);
+      for (int i = 0; i < warp_m / LoaderA::block_mn; ++i) to.a[i] = a.load(stage.a, i, step);
 #pragma unroll
-      for (int j = 0; j < warp_n / 16; ++j) to.b[j] = b.load(stage.b, j, step);
-    };
-    const auto copy_next = [&](Stage& stage) {
-      source.copy(stage);
-      cp_async_commit();
+      for (int j = 0; j < warp_n / LoaderB::block_mn; ++j) to.b[j] = b.load(stage.b, j, step);
     };
 
-#pragma unroll
-    for (int stage = 0; stage < stages; ++stage) copy_next(shared.stage[stage]);
-    cp_async_wait<stages - 1>();
+    Pipeline::begin(source, shared.stage);
     __syncthreads();  // the first tile has arrived for all
-    Fragments<warp_m, warp_n> fragments[2];
+    Fragments<Mma, warp_m, warp_n> fragments[2];
     load(fragments[0], shared.stage[0], 0);
     int read = 0;
 #pragma unroll 1
@@ -83,18 +78,17 @@ struct MmaGemm {
         load(fragments[(step + 1) % 2], shared.stage[read], step + 1);
         multiply_fragments<Mma, warp_m, warp_n>(fragments[step % 2], sums);
       }
-      cp_async_wait<stages - 2>();
-      __syncthreads();  // the next tile has arrived for all, and nobody reads this one any more
       const int next = read + 1 == stages ? 0 : read + 1;
+      Pipeline::template arrive<stages>(source, shared.stage[next]);
+      __syncthreads();  // the next tile has arrived for all, and nobody reads this one any more
       load(fragments[0], shared.stage[next], 0);
-      copy_next(shared.stage[read]);
+      Pipeline::copy(source, shared.stage[read]);
       multiply_fragments<Mma, warp_m, warp_n>(fragments[1], sums);
       read = next;
     }
-    cp_async_wait<0>();
+    Pipeline::end();
     __syncthreads();  // shared memory is free
   }
-#endif
 };
 
 }  // namespace cnnkern::CNNKERN_CUDA_NAMESPACE

@@ -1,5 +1,5 @@
 // Warp tiles on the tensor cores: how 16-bit operands lie in shared memory, how fragments leave it,
-// and how they are multiplied (sm_80 on).
+// and how they are multiplied (float16 from sm_75 on, bfloat16 from sm_80 on).
 //
 // An operand's tile is lines of 16-byte chunks. Neighbours along a line are neighbours in global
 // memory, so one cp.async fills a chunk and no operand is ever transposed in memory:
@@ -25,12 +25,16 @@ template <class Element>
 struct MmaOf;
 template <>
 struct MmaOf<float16> {
-  using type = Mma16x8x16F16;
+  using type = std::conditional_t<CNNKERN_ARCH >= 800, Mma16x8x16F16, Mma16x8x8F16>;
 };
 template <>
 struct MmaOf<bfloat16> {
   using type = Mma16x8x16Bf16;
 };
+
+/// Whether this pass compiles for an architecture that multiplies such elements.
+template <class Element>
+inline constexpr bool has_mma_of = has_mma<typename MmaOf<Element>::type>;
 
 /// An operand's tile in shared memory.
 template <class Element_, Major major, int tile_mn, int tile_k>
@@ -52,58 +56,72 @@ struct SwizzledTile {
 
 enum class Side { a, b };
 
-/// Loads a warp's fragments of one operand, a block of 16 rows (or columns) × 16 depths each:
-/// registers 0 to 3 are an mma's A, or 0, 1 and 2, 3 two mmas' B.
+/// Loads a warp's fragments of one operand, four 8 × 8 matrices at a time: a block of 16 rows (or
+/// columns) × 16 depths, or of 32 × 8. The registers of neighbouring mmas follow each other.
 template <class Element, Side side, Major major, int tile_mn, int tile_k>
 class FragmentLoader {
-  // The four 8 × 8 matrices go along the rows first in A, along the depth first in B.
-  static constexpr bool lines_first = (side == Side::a) == (major == Major::k);
-
  public:
+  static constexpr int depths = MmaOf<Element>::type::k, block_mn = 256 / depths;
   using Tile = SwizzledTile<Element, major, tile_mn, tile_k>;
 
   /// first_mn: the warp's first row (or column) in the tile, a multiple of 32.
   __device__ __forceinline__ explicit FragmentLoader(int first_mn) {
-    const int lane = lane_index();
-    const int line = lines_first ? lane % 16 : lane / 16 * 8 + lane % 8;
-    const int at = lines_first ? lane / 16 : lane / 8 % 2;
-    place_ = major == Major::k ? Tile::place(line, at) + first_mn * tile_k
-                               : Tile::place(line, first_mn / chunk + at);
+    // Lanes 8·i to 8·i + 7 name the lines of matrix i: where it lies in the block, in eights. The
+    // four go along the rows first in A, along the depth first in B.
+    const int i = lane_index() / 8;
+    const int mn = depths == 8 ? i : side == Side::a ? i % 2 : i / 2;
+    const int depth = depths == 8 ? 0 : side == Side::a ? i / 2 : i % 2;
+    const int line = (major == Major::k ? mn : depth) * 8 + lane_index() % 8;
+    place_ = major == Major::k ? Tile::place(line, depth) + first_mn * tile_k
+                               : Tile::place(line, first_mn / chunk + mn);
   }
 
-  /// 16 lines further on the key is the same, and two chunks further on one bit of the place
+  /// Eight or more lines further on the key is the same, and chunks further on a bit of the place
   /// differs, so all blocks follow from the first.
   __device__ __forceinline__ Vector<unsigned, 4> load(const Tile& tile, int block, int step) const {
     if constexpr (major == Major::k)
-      return ldmatrix<4>(tile.data + (place_ ^ (step * 16)) + block * 16 * tile_k);
-    else return ldmatrix_transposed<4>(tile.data + (place_ ^ (block * 16)) + step * 16 * tile_mn);
+      return ldmatrix<4>(tile.data + (place_ ^ (step * depths)) + block * block_mn * tile_k);
+    else
+      return ldmatrix_transposed<4>(tile.data + (place_ ^ (block * block_mn)) +
+                                    step * depths * tile_mn);
   }
 
  private:
   int place_;
 };
 
-/// What a warp holds of both operands for 16 depths.
-template <int warp_m, int warp_n>
+/// What a warp holds of both operands for the depths of an mma.
+template <class Mma, int warp_m, int warp_n>
 struct Fragments {
-  Vector<unsigned, 4> a[warp_m / 16], b[warp_n / 16];
+  Vector<unsigned, 4> a[warp_m * Mma::k / 256], b[warp_n * Mma::k / 256];
 };
+
+/// The operand of the i-th mma along a side.
+template <class Operand>
+__device__ __forceinline__ Operand fragment(const Vector<unsigned, 4>* blocks, int i) {
+  constexpr int registers = sizeof(Operand) / sizeof(unsigned);
+  Operand operand;
+#pragma unroll
+  for (int r = 0; r < registers; ++r) {
+    const int at = i * registers + r;
+    operand[r] = blocks[at / 4][at % 4];
+  }
+  return operand;
+}
 
 /// A warp's sums: [i][j][c] is element c of the mma at rows 16·i and columns 8·j.
 template <class Mma, int warp_m, int warp_n>
 using WarpSums = typename Mma::C[warp_m / 16][warp_n / 8];
 
 template <class Mma, int warp_m, int warp_n>
-__device__ __forceinline__ void multiply_fragments(const Fragments<warp_m, warp_n>& fragments,
+__device__ __forceinline__ void multiply_fragments(const Fragments<Mma, warp_m, warp_n>& fragments,
                                                    WarpSums<Mma, warp_m, warp_n>& sums) {
 #pragma unroll
   for (int i = 0; i < warp_m / 16; ++i)
 #pragma unroll
-    for (int j = 0; j < warp_n / 8; ++j) {
-      const auto& pair = fragments.b[j / 2];
-      const typename Mma::B b{pair[j % 2 * 2], pair[j % 2 * 2 + 1]};
-      sums[i][j] = mma<Mma>(fragments.a[i], b, sums[i][j]);
-    }
+    for (int j = 0; j < warp_n / 8; ++j)
+      sums[i][j] = mma<Mma>(fragment<typename Mma::A>(fragments.a, i),
+                            fragment<typename Mma::B>(fragments.b, j), sums[i][j]);
 }
 
 }  // namespace cnnkern::CNNKERN_CUDA_NAMESPACE

@@ -11,9 +11,9 @@
 // Source: the "optimized" iterators of CUTLASS 2's implicit GEMM, with one mask instead of three.
 #pragma once
 
+#include "cuda/conv/mma_pipeline.cuh"
 #include "cuda/conv/mma_tile.cuh"
 #include "cuda/conv/pixel_gather.cuh"
-#include "cuda/primitives/cp_async.cuh"
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 
@@ -106,8 +106,9 @@ __device__ __forceinline__ unsigned taps_inside(Index3 corner, Index3 taps, Inde
 }
 
 /// A thread's share of an operand's tile: one chunk of several lines.
-template <class Tile, int threads>
+template <class Tile_, int threads>
 struct ThreadLines {
+  using Tile = Tile_;
   static constexpr int apart = threads / Tile::chunks;  // from one of its lines to the next
   static constexpr int count = Tile::lines / apart;
   static_assert(threads % Tile::chunks == 0 && count * apart == Tile::lines);
@@ -119,14 +120,10 @@ struct ThreadLines {
   __device__ __forceinline__ int line(int i) const { return first + i * apart; }
   /// The first element of the chunk in its line.
   __device__ __forceinline__ int element() const { return chunk_in_line * chunk; }
-
-#if CNNKERN_ARCH == 0 || CNNKERN_ARCH >= 800
-  template <class Element>
-  __device__ __forceinline__ void copy(Tile& tile, int i, const Element* from, bool valid) const {
-    const int place = Tile::place(first, chunk_in_line) + i * apart * Tile::length;
-    cp_async_16(tile.data + place, from, valid);
+  /// Where the chunk of the i-th line lies in the tile.
+  __device__ __forceinline__ int place(int i) const {
+    return Tile::place(first, chunk_in_line) + i * apart * Tile::length;
   }
-#endif
 };
 
 /// The gathered operand: each line a pixel with a pointer and a mask of its own.
@@ -145,12 +142,12 @@ class PixelLines : public ThreadLines<Tile, threads> {
     }
   }
 
-#if CNNKERN_ARCH == 0 || CNNKERN_ARCH >= 800
-  __device__ __forceinline__ void copy(Tile& tile, unsigned tap) const {
+  __device__ __forceinline__ void copy(Tile& tile, unsigned tap) {
 #pragma unroll
-    for (int i = 0; i < Lines::count; ++i) Lines::copy(tile, i, from_[i], (taps_[i] & tap) != 0);
+    for (int i = 0; i < Lines::count; ++i)
+      copies_.copy(*this, tile, i, from_[i], (taps_[i] & tap) != 0);
   }
-#endif
+  __device__ __forceinline__ void land(Tile& tile) const { copies_.land(*this, tile); }
 
   __device__ __forceinline__ void move(int elements) {
 #pragma unroll
@@ -160,6 +157,7 @@ class PixelLines : public ThreadLines<Tile, threads> {
  private:
   const typename Tile::Element* from_[Lines::count];
   unsigned taps_[Lines::count];
+  ChunkCopies<Lines> copies_;
 };
 
 /// The filter: lines at equal distances.
@@ -173,20 +171,20 @@ class FilterLines : public ThreadLines<Tile, threads> {
   __device__ __forceinline__ FilterLines(const Element* from, int pitch)
       : pitch_(pitch), from_(from + int64_t{this->first} * pitch + this->element()) {}
 
-#if CNNKERN_ARCH == 0 || CNNKERN_ARCH >= 800
   /// Copies the first `lines` lines, and zeros after them.
-  __device__ __forceinline__ void copy(Tile& tile, int lines) const {
+  __device__ __forceinline__ void copy(Tile& tile, int lines) {
 #pragma unroll
     for (int i = 0; i < Lines::count; ++i)
-      Lines::copy(tile, i, from_ + i * Lines::apart * pitch_, this->line(i) < lines);
+      copies_.copy(*this, tile, i, from_ + i * Lines::apart * pitch_, this->line(i) < lines);
   }
-#endif
+  __device__ __forceinline__ void land(Tile& tile) const { copies_.land(*this, tile); }
 
   __device__ __forceinline__ void move(int elements) { from_ += elements; }
 
  private:
   int pitch_;
   const Element* from_;
+  ChunkCopies<Lines> copies_;
 };
 
 }  // namespace cnnkern::CNNKERN_CUDA_NAMESPACE

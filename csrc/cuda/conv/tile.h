@@ -26,12 +26,12 @@ constexpr int64_t simt_shared_bytes(Tile tile, int arch) {
 }
 
 /// Tensor-core tiles: warps of 64 × 64, or 64 × 32 in tiles with a side of 64, and a ring of three
-/// stages.
-constexpr int mma_stages = 3;
+/// stages, or before sm_80 two.
+constexpr int mma_stages(int arch) { return arch >= 80 ? 3 : 2; }
 constexpr int mma_warp_n(Tile tile) { return tile.m >= 128 && tile.n >= 128 ? 64 : 32; }
 constexpr int mma_threads(Tile tile) { return 32 * (tile.m / 64) * (tile.n / mma_warp_n(tile)); }
-constexpr int64_t mma_shared_bytes(Tile tile) {
-  return int64_t{2} * mma_stages * (tile.m + tile.n) * tile.k;
+constexpr int64_t mma_shared_bytes(Tile tile, int arch) {
+  return int64_t{2} * mma_stages(arch) * (tile.m + tile.n) * tile.k;
 }
 
 }  // namespace cnnkern

@@ -27,8 +27,6 @@ struct WgradMmaParams {
   int64_t k, weight_elements;
 };
 
-#if CNNKERN_ARCH == 0 || CNNKERN_ARCH >= 800
-
 /// Both operands, tile by tile.
 template <class Element, class Gemm, int dims>
 struct GradientAndWindows {
@@ -38,6 +36,10 @@ struct GradientAndWindows {
   __device__ __forceinline__ void copy(typename Gemm::Stage& stage) {
     gradient.copy(stage.a);
     windows.copy(stage.b);
+  }
+  __device__ __forceinline__ void land(typename Gemm::Stage& stage) const {
+    gradient.land(stage.a);
+    windows.land(stage.b);
   }
 };
 
@@ -75,36 +77,34 @@ __device__ __forceinline__ void store_part(float* part, int rows, int columns, i
   }
 }
 
-#endif
-
 template <class Element, int m, int n, int k, int dims>
 __global__ void __launch_bounds__(32 * (m / 64) * (n / (m >= 128 && n >= 128 ? 64 : 32)), 1)
     mma_wgrad([[maybe_unused]] const WgradMmaParams<Element, dims> p) {
-#if CNNKERN_ARCH == 0 || CNNKERN_ARCH >= 800
-  using Gemm = MmaGemm<Element, m, n, k, Major::mn, Major::mn>;
-  CNNKERN_SHARED(typename Gemm::Shared, shared);
-  const int columns = p.windows.elements;
-  const TilePosition tile(columns, m, n);
-  const int64_t part = blockIdx.y, group = blockIdx.z;
-  const int64_t first_pixel = part * p.depth_per_part;
-  const int count =
-      static_cast<int>(min(int64_t{p.depth_per_part}, p.windows.pixels - first_pixel));
-  GradientAndWindows<Element, Gemm, dims> source{
-      {p.output + first_pixel * p.k + group * p.k_per_group, p.k, tile.m, p.k_per_group, count},
-      {p.windows, p.steps, p.input + group * p.c_per_group, tile.n, static_cast<int>(first_pixel),
-       count}};
+  if constexpr (has_mma_of<Element>) {
+    using Gemm = MmaGemm<Element, m, n, k, Major::mn, Major::mn>;
+    CNNKERN_SHARED(typename Gemm::Shared, shared);
+    const int columns = p.windows.elements;
+    const TilePosition tile(columns, m, n);
+    const int64_t part = blockIdx.y, group = blockIdx.z;
+    const int64_t first_pixel = part * p.depth_per_part;
+    const int count =
+        static_cast<int>(min(int64_t{p.depth_per_part}, p.windows.pixels - first_pixel));
+    GradientAndWindows<Element, Gemm, dims> source{
+        {p.output + first_pixel * p.k + group * p.k_per_group, p.k, tile.m, p.k_per_group, count},
+        {p.windows, p.steps, p.input + group * p.c_per_group, tile.n, static_cast<int>(first_pixel),
+         count}};
 
-  typename Gemm::Sums sums = {};
-  Gemm::multiply(shared, source, (count + k - 1) / k, sums);
+    typename Gemm::Sums sums = {};
+    Gemm::multiply(shared, source, (count + k - 1) / k, sums);
 
-  const int64_t first_weight = group * p.k_per_group * columns;
-  if (p.parts != nullptr)
-    store_part<Gemm>(p.parts + part * p.weight_elements + first_weight, p.k_per_group, columns,
-                     tile.m, tile.n, sums);
-  else
-    store_sums<Gemm>(shared, Weights<Element, dims>{p, p.weight + first_weight, columns}, tile.m,
-                     tile.n, sums);
-#endif
+    const int64_t first_weight = group * p.k_per_group * columns;
+    if (p.parts != nullptr)
+      store_part<Gemm>(p.parts + part * p.weight_elements + first_weight, p.k_per_group, columns,
+                       tile.m, tile.n, sums);
+    else
+      store_sums<Gemm>(shared, Weights<Element, dims>{p, p.weight + first_weight, columns}, tile.m,
+                       tile.n, sums);
+  }
 }
 
 template <class Element, int m, int n, int k, int dims>

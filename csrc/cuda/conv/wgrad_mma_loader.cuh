@@ -9,9 +9,9 @@
 // added to, and corrected where a digit overflows. No division in the loop.
 #pragma once
 
+#include "cuda/conv/mma_pipeline.cuh"
 #include "cuda/conv/mma_tile.cuh"
 #include "cuda/conv/pixel_gather.cuh"
-#include "cuda/primitives/cp_async.cuh"
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 
@@ -19,8 +19,8 @@ namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 template <class Tile_, int threads>
 struct ChunkRows {
   using Tile = Tile_;
-  static constexpr int step = threads / Tile::chunks, copies = Tile::lines / step;
-  static_assert(copies * step == Tile::lines && step * Tile::chunks == threads);
+  static constexpr int step = threads / Tile::chunks, count = Tile::lines / step;
+  static_assert(count * step == Tile::lines && step * Tile::chunks == threads);
   static_assert(step % 8 == 0, "all of a thread's copies have the same key");
 
   int row, at, first;
@@ -52,15 +52,17 @@ class GradientLoader {
   /// Starts copying the next tile; past the last pixel it is zeros.
   __device__ __forceinline__ void copy(Tile& tile) {
 #pragma unroll
-    for (int j = 0; j < Rows::copies; ++j) {
-      cp_async_16(tile.data + rows_.place(j), at_, left_ > j * Rows::step);
+    for (int j = 0; j < Rows::count; ++j) {
+      copies_.copy(rows_, tile, j, at_, left_ > j * Rows::step);
       at_ += step_;
     }
-    left_ -= Rows::copies * Rows::step;
+    left_ -= Rows::count * Rows::step;
   }
+  __device__ __forceinline__ void land(Tile& tile) const { copies_.land(rows_, tile); }
 
  private:
   Rows rows_;
+  ChunkCopies<Rows> copies_;
   const Element* at_;
   int64_t step_;
   int left_;  // pixels from this thread's first row of the tile on
@@ -125,16 +127,17 @@ class WindowLoader {
   /// Starts copying the next tile; padding, and what lies past the last pixel, is zeros.
   __device__ __forceinline__ void copy(Tile& tile) {
 #pragma unroll
-    for (int j = 0; j < Rows::copies; ++j) {
+    for (int j = 0; j < Rows::count; ++j) {
       bool valid = left_ > j * Rows::step;
 #pragma unroll
       for (int axis = Steps::first_axis; axis < 3; ++axis)
         valid = valid && static_cast<unsigned>(at_[axis]) < static_cast<unsigned>(extent_[axis]);
-      cp_async_16(tile.data + rows_.place(j), from_, valid);
+      copies_.copy(rows_, tile, j, from_, valid);
       advance();
     }
-    left_ -= Rows::copies * Rows::step;
+    left_ -= Rows::count * Rows::step;
   }
+  __device__ __forceinline__ void land(Tile& tile) const { copies_.land(rows_, tile); }
 
  private:
   __device__ __forceinline__ void advance() {
@@ -152,6 +155,7 @@ class WindowLoader {
   }
 
   Rows rows_;
+  ChunkCopies<Rows> copies_;
   int extent_[3];
   const Steps& steps_;
   const Element* from_;  // read only where the coordinates lie inside the image

@@ -1,0 +1,41 @@
+// What a tensor-core forward convolution stores: rows are the output's pixels, columns filters; the
+// fused operation (conv_bias_act.cuh) is done eight filters at a time.
+#pragma once
+
+#include "cuda/conv/mma_epilogue.cuh"
+
+namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
+
+/// Params gives `pixels`, their number; `k`, filters of a pixel; `output`; `finish`, what is fused.
+template <class Element, class Params>
+struct FpropMmaOutput {
+  const Params& p;
+  Element* data;        // the group's first channel
+  const Element* bias;  // likewise, or null
+  int columns;
+  bool eights;
+
+  __device__ __forceinline__ int64_t row(int pixel) const {
+    return pixel < p.pixels ? pixel * p.k : -1;
+  }
+
+  __device__ __forceinline__ void finish(int64_t at, const Eight<Element>& eight,
+                                         float (&values)[chunk]) const {
+    const ConvBiasAct<Element>& fused = p.finish;
+    if (!fused.active()) return;
+    at += data - p.output;
+    if (fused.residual) {
+      float residual[chunk];
+      eight.load(fused.residual + at, residual);
+#pragma unroll
+      for (int c = 0; c < chunk; ++c) values[c] += residual[c];
+    }
+    if (fused.preactivation) eight.store(fused.preactivation + at, values);
+    with_activation<float>(fused.activation, [&](const auto& function) {
+#pragma unroll
+      for (int c = 0; c < chunk; ++c) values[c] = function(values[c]);
+    });
+  }
+};
+
+}  // namespace cnnkern::CNNKERN_CUDA_NAMESPACE
