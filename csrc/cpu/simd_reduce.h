@@ -26,6 +26,42 @@ inline void take_greater(Vec<A> v, Mask<A> at, Vec<A>& value, Mask<A>& index) {
   index = better ? at : index;
 }
 
+/// Terms in a block of BlockedSum: about as many are added before add().
+inline constexpr int64_t sum_block = 16;
+
+/// Sums `width` series of vectors side by side, in blocks, blocks of blocks and so on, so that
+/// rounding errors grow with the logarithm of the number of terms.
+template <class A, int width>
+class BlockedSum {
+ public:
+  /// Takes a block's sums, and leaves zeros.
+  void add(Vec<A> (&sums)[width]) {
+    move(sums, levels_[0]);
+    int64_t full = ++count_;
+    for (int i = 0; i + 1 < most_levels && full % sum_block == 0; ++i, full /= sum_block)
+      move(levels_[i], levels_[i + 1]);
+  }
+
+  /// Adds all blocks to the sums of what is left.
+  void finish(Vec<A> (&sums)[width]) const {
+    for (const auto& level : levels_)
+      for (int v = 0; v < width; ++v) sums[v] += level[v];
+  }
+
+ private:
+  static constexpr int most_levels = 4;
+
+  static void move(Vec<A> (&from)[width], Vec<A> (&to)[width]) {
+    for (int v = 0; v < width; ++v) {
+      to[v] += from[v];
+      from[v] = Vec<A>{};
+    }
+  }
+
+  Vec<A> levels_[most_levels][width] = {};
+  int64_t count_ = 0;
+};
+
 // x + x with the halves of each 2 · half lanes exchanged.
 template <int half, class V, size_t... lane>
 inline V add_halves(V x, std::index_sequence<lane...>) {
