@@ -76,9 +76,9 @@ void pool_plane(const AvgPoolProblem& p, const AvgPoolTensors& tensors, int64_t 
   T* const output = static_cast<T*>(tensors.output) + out.at(n, c, 0, 0, 0);
   if (p.direction == AvgPoolDirection::forward) {
     for_each_window(p, [&](int64_t z, int64_t y, int64_t x, int64_t divisor, const auto& taps) {
-      const A sum =
-          pairwise_sum<A>(0, static_cast<int64_t>(taps.size()),
-                          [&](int64_t i) { return static_cast<A>(input[taps[i] * in.space.w]); });
+      const A sum = pairwise_sum<A>(0, static_cast<int64_t>(taps.size()), [&](int64_t i) {
+        return static_cast<A>(input[taps[i] * in.space.w]);
+      });
       output[out.at(0, 0, z, y, x)] = quotient<T>(sum, divisor);
     });
     return;

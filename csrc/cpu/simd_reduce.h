@@ -26,6 +26,29 @@ inline void take_greater(Vec<A> v, Mask<A> at, Vec<A>& value, Mask<A>& index) {
   index = better ? at : index;
 }
 
+/// sum + value where a equals b.
+template <class A>
+inline Vec<A> add_where_equal(Vec<A> sum, Mask<A> a, Mask<A> b, Vec<A> value) {
+#if defined(__AVX512F__)
+  if constexpr (vector_bytes == 64 && sizeof(A) == 4) {
+    const __mmask16 equal =
+        _mm512_cmpeq_epi32_mask(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b));
+    return _mm512_mask_add_ps(sum, equal, sum, value);
+  }
+#endif
+  return sum + (a == b ? value : Vec<A>{});
+}
+
+/// The greater of both; a NaN if one is.
+template <class A>
+inline Vec<A> greater(Vec<A> v, Vec<A> value) {
+#if defined(__AVX512F__)
+  if constexpr (vector_bytes == 64 && sizeof(A) == 4)  // max_ps gives `value` if v is NaN
+    return _mm512_mask_mov_ps(_mm512_max_ps(v, value), _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), v);
+#endif
+  return (v > value) | (v != v) ? v : value;
+}
+
 /// Terms in a block of BlockedSum: about as many are added before add().
 inline constexpr int64_t sum_block = 16;
 
