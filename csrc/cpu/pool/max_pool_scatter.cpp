@@ -1,10 +1,11 @@
 // Max pooling backward by scattering: every window adds its gradient where its maximum was.
 //
-// A task owns a block of channels of one image, so that no two threads write to the same plane and
-// the order of the sums is fixed. In nchw a block is one plane; in nhwc it is 16 cache lines of
-// channels, or four where that would leave too few tasks: one line a pixel, pixels a power of two
-// apart, would fall into few sets of the cache. float16 and bfloat16 are summed in a float copy of
-// the block, which is small for that.
+// For nchw; in nhwc for planes that max_pool_backward.h refuses, and adaptive pooling. A task owns
+// a block of channels of one image, so that no two threads write to the same plane and the order of
+// the sums is fixed. In nchw a block is one plane; in nhwc it is 16 cache lines of channels, or
+// four where that would leave too few tasks: one line a pixel, pixels a power of two apart, would
+// fall into few sets of the cache. float16 and bfloat16 are summed in a float copy of the block,
+// which is small for that.
 #include <algorithm>
 #include <vector>
 
