@@ -55,6 +55,18 @@ T quotient(accumulator_t<T> sum, int64_t divisor) {
   else return static_cast<T>(sum / static_cast<accumulator_t<T>>(divisor));
 }
 
+// Halves are added, so that rounding errors grow with the logarithm of the number of terms.
+template <class A, class Term>
+A pairwise_sum(int64_t begin, int64_t end, const Term& term) {
+  if (end - begin > 8) {
+    const int64_t middle = begin + (end - begin) / 2;
+    return pairwise_sum<A>(begin, middle, term) + pairwise_sum<A>(middle, end, term);
+  }
+  A sum = 0;
+  for (int64_t i = begin; i < end; ++i) sum += term(i);
+  return sum;
+}
+
 template <class T>
 void pool_plane(const AvgPoolProblem& p, const AvgPoolTensors& tensors, int64_t n, int64_t c) {
   using A = accumulator_t<T>;
@@ -64,8 +76,9 @@ void pool_plane(const AvgPoolProblem& p, const AvgPoolTensors& tensors, int64_t 
   T* const output = static_cast<T*>(tensors.output) + out.at(n, c, 0, 0, 0);
   if (p.direction == AvgPoolDirection::forward) {
     for_each_window(p, [&](int64_t z, int64_t y, int64_t x, int64_t divisor, const auto& taps) {
-      A sum = 0;
-      for (const int64_t at : taps) sum += static_cast<A>(input[at * in.space.w]);
+      const A sum = pairwise_sum<A>(0, static_cast<int64_t>(taps.size()), [&](int64_t i) {
+        return static_cast<A>(input[taps[i] * in.space.w]);
+      });
       output[out.at(0, 0, z, y, x)] = quotient<T>(sum, divisor);
     });
     return;

@@ -36,12 +36,16 @@ inline bool row_inside(const Gather& gather, const Tap& tap, int64_t d, int64_t 
 struct PixelRuns {
   const Gather& g;
   int64_t taps, hop, pitch;
+  std::vector<Span> spans;  // of the taps along w; here, since each takes divisions
 
   explicit PixelRuns(const Gather& gather)
       : g(gather),
         taps(g.tap_count > 0 ? g.taps_along.w : 0),
         hop(run_hop(g.step.w, taps > 1 ? g.taps[0].w : 0, taps > 1 ? g.taps[1].w : 0, taps)),
-        pitch(g.step.w * g.strides.space.w) {}
+        pitch(g.step.w * g.strides.space.w) {
+    for (int64_t tap = 0; tap < taps; ++tap)
+      spans.emplace_back(g.taps[tap].w, g.step.w, g.extent.w, g.grid.w);
+  }
 
   /// body(first tap, taps, its row of taps) of taps [begin, end) along w, for the pixels of a row.
   template <class Body>
@@ -51,8 +55,6 @@ struct PixelRuns {
         for_each_run(begin, end, hop,
                      [&](int64_t first, int64_t count) { body(row + first, count); });
   }
-
-  Span span(int64_t tap) const { return {g.taps[tap].w, g.step.w, g.extent.w, g.grid.w}; }
 };
 
 template <class T>
@@ -126,8 +128,8 @@ class DepthwisePixels {
         compute<1>(part, source, to, w, runs, read);
       }
     };
-    const int64_t inner = row.taps ? row.span(0).begin : 0;
-    const int64_t outer = row.taps ? std::max(inner, row.span(row.taps - 1).end) : g.grid.w;
+    const int64_t inner = row.taps ? row.spans[0].begin : 0;
+    const int64_t outer = row.taps ? std::max(inner, row.spans[row.taps - 1].end) : g.grid.w;
     border(0, inner);
     collect(0, row.taps);
     in_fours(inner, outer, [&]<int pixels>(std::integral_constant<int, pixels>, int64_t w) {
@@ -177,9 +179,11 @@ void depthwise_weights_pixels(const ReduceConv& conv, const ParallelFor& paralle
   const PixelRuns row(x);
   const int64_t rows = x.images * x.grid.d * x.grid.h;
   const int64_t size = channels.count * x.tap_count * lanes<A>;
-  constexpr int64_t most_chunks = 32, most_bytes = 4 << 20;
+  // A chunk's sums are zeroed and added up: of fewer pixels than this that would be half the work.
+  constexpr int64_t most_chunks = 32, most_bytes = 4 << 20, least_pixels = 64;
+  const int64_t wanted = std::clamp<int64_t>(rows * x.grid.w / least_pixels, 1, most_chunks);
   const int64_t chunks = std::clamp<int64_t>(most_bytes / static_cast<int64_t>(size * sizeof(A)), 1,
-                                             std::min(most_chunks, std::max<int64_t>(rows, 1)));
+                                             std::min(wanted, std::max<int64_t>(rows, 1)));
   Buffer<A> sums(chunks * size);
 
   const auto add_row = [&](const auto& read, const PixelCursor& at, int64_t c, A* to) {
@@ -189,9 +193,9 @@ void depthwise_weights_pixels(const ReduceConv& conv, const ParallelFor& paralle
                             x.strides.at(at.n, c, at.d * x.step.d, at.h * x.step.h, 0);
     const int64_t step = y.strides.space.w;
     row.for_each(at.d, at.h, 0, row.taps, [&](int64_t tap, int64_t count) {
-      const int64_t last = tap + (count - 1) * row.hop;
-      const int64_t inner = row.span(tap).begin;
-      const int64_t outer = std::max(inner, row.span(last).end);
+      const Span* const spans = &row.spans[tap % row.taps];
+      const int64_t inner = spans->begin;
+      const int64_t outer = std::max(inner, spans[(count - 1) * row.hop].end);
       with_taps(count, [&]<int taps>(std::integral_constant<int, taps>) {
         Vec<A> own[taps];
         for (int i = 0; i < taps; ++i) own[i] = load<A>(to + (tap + i * row.hop) * lanes<A>);
@@ -202,7 +206,7 @@ void depthwise_weights_pixels(const ReduceConv& conv, const ParallelFor& paralle
         });
         for (int i = 0; i < taps; ++i) {
           const int64_t alone = tap + i * row.hop;
-          const Span span = row.span(alone);
+          const Span span = spans[i * row.hop];
           const auto add = [&](int64_t begin, int64_t end) {
             for (int64_t w = begin; w < end; ++w)
               own[i] = fma<A>(read(gradient + w * step),
@@ -220,12 +224,17 @@ void depthwise_weights_pixels(const ReduceConv& conv, const ParallelFor& paralle
     for (int64_t chunk = begin; chunk < end; ++chunk) {
       A* const own = sums.get() + chunk * size;
       std::fill_n(own, size, A(0));
-      for (int64_t i = rows * chunk / chunks; i < rows * (chunk + 1) / chunks; ++i)
-        with_reader<A>(channels.size, [&](const auto& read) {
-          const PixelCursor at(x, i * x.grid.w);
-          for (int64_t v = 0; v < channels.count; ++v)
+      // Vector by vector: a chunk's pixels of one stay in L1 for the rows that share them.
+      with_reader<A>(channels.size, [&](const auto& read) {
+        for (int64_t v = 0; v < channels.count; ++v) {
+          PixelCursor at(x, rows * chunk / chunks * x.grid.w);
+          for (int64_t i = rows * chunk / chunks; i < rows * (chunk + 1) / chunks; ++i) {
             add_row(read, at, channels.first(v), own + v * x.tap_count * lanes<A>);
-        });
+            at.w = x.grid.w - 1;
+            at.advance();
+          }
+        }
+      });
     }
   });
   for (int64_t v = 0; v < channels.count; ++v)

@@ -42,22 +42,28 @@ inline void with_count(int64_t n, Body&& body) {
   body(std::integral_constant<int, most>());
 }
 
+/// The products that are added one after the other: of float64 fewer than a block of the depth, as
+/// PyTorch's own sums are that short.
+template <class A>
+inline constexpr int64_t longest_sum = sizeof(A) == 8 ? 64 : depth_block;
+
 template <class Order, int rows, class A>
 [[gnu::noinline]] void multiply_tile(int64_t depth, const A* a, const A* b, Tile<A>& c) {
-  Vec<A> sum[rows][2] = {};
-  for (int64_t k = 0; k < depth; ++k, a += Order::depth, b += tile_cols<A>) {
-    const Vec<A> b0 = load<A>(b), b1 = load<A>(b + lanes<A>);
+  for (int64_t begin = 0; begin == 0 || begin < depth; begin += longest_sum<A>) {
+    Vec<A> sum[rows][2] = {};
+    const int64_t end = std::min(begin + longest_sum<A>, depth);
+    for (int64_t k = begin; k < end; ++k, a += Order::depth, b += tile_cols<A>) {
+      const Vec<A> b0 = load<A>(b), b1 = load<A>(b + lanes<A>);
 #pragma GCC unroll 16
-    for (int i = 0; i < rows; ++i) {
-      const Vec<A> ai = broadcast(a[i * Order::row]);
-      sum[i][0] = fma<A>(ai, b0, sum[i][0]);
-      sum[i][1] = fma<A>(ai, b1, sum[i][1]);
+      for (int i = 0; i < rows; ++i) {
+        const Vec<A> ai = broadcast(a[i * Order::row]);
+        sum[i][0] = fma<A>(ai, b0, sum[i][0]);
+        sum[i][1] = fma<A>(ai, b1, sum[i][1]);
+      }
     }
-  }
 #pragma GCC unroll 16
-  for (int i = 0; i < rows; ++i) {
-    c[i][0] = sum[i][0];
-    c[i][1] = sum[i][1];
+    for (int i = 0; i < rows; ++i)
+      for (int v = 0; v < 2; ++v) c[i][v] = begin == 0 ? sum[i][v] : c[i][v] + sum[i][v];
   }
 }
 

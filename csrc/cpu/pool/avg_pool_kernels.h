@@ -14,6 +14,7 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 #include <type_traits>
 #include <vector>
 
@@ -189,11 +190,22 @@ class AvgPool {
       for_each_channels(at.c, [&]<int vectors>(int64_t c, std::integral_constant<int, vectors>,
                                                const auto& part) {
         Vec<A> sums[vectors] = {};
+        std::optional<BlockedSum<A, vectors>> blocks;  // few windows have one
+        int64_t added = 0;
         for (const int64_t offset : offsets) {
           const T* from = image + offset + c * in_.c;
-          for (int64_t s = 0; s < w.taps; ++s, from += pitch)
-            for (int v = 0; v < vectors; ++v) sums[v] += part.load(from + v * lanes<A>);
+          for (int64_t s = 0; s < w.taps;) {
+            const int64_t end = std::min(s + sum_block, w.taps);
+            added += end - s;
+            for (; s < end; ++s, from += pitch)
+              for (int v = 0; v < vectors; ++v) sums[v] += part.load(from + v * lanes<A>);
+            if (added < sum_block) continue;
+            if (!blocks) blocks.emplace();
+            blocks->add(sums);
+            added = 0;
+          }
         }
+        if (blocks) blocks->finish(sums);
         for (int v = 0; v < vectors; ++v)
           part.store(to + c * out_.c + v * lanes<A>, divisor.divides(sums[v]));
       });
@@ -247,12 +259,18 @@ class AvgPool {
 
   template <class U>
   static A sum_of(const U* from, int64_t size) {
+    constexpr int64_t step = 4 * lanes<A>;
     Vec<A> sums[4] = {};
+    BlockedSum<A, 4> blocks;
     int64_t i = 0;
-    for (; i + 4 * lanes<A> <= size; i += 4 * lanes<A>)
+    for (; i + sum_block * step <= size; blocks.add(sums))
+      for (const int64_t end = i + sum_block * step; i < end; i += step)
+        for (int v = 0; v < 4; ++v) sums[v] += load<A>(from + i + v * lanes<A>);
+    for (; i + step <= size; i += step)
       for (int v = 0; v < 4; ++v) sums[v] += load<A>(from + i + v * lanes<A>);
     for (; i < size; i += lanes<A>)
       sums[0] += load_partial<A>(from + i, std::min<int64_t>(lanes<A>, size - i));
+    blocks.finish(sums);
     return sum_of_lanes<A>((sums[0] + sums[1]) + (sums[2] + sums[3]));
   }
 

@@ -17,6 +17,8 @@ void max_pool_scatter(const PoolProblem& problem, const PoolTensors& tensors,
                         const ParallelFor& parallel);                                    \
   void adaptive_max_pool_forward(const PoolProblem& problem, const PoolTensors& tensors, \
                                  const ParallelFor& parallel);                           \
+  void max_pool_backward(const PoolProblem& problem, const PoolTensors& tensors,         \
+                         const ParallelFor& parallel);                                   \
   }
 CNNKERN_DECLARE_MAX_POOL(scalar)
 CNNKERN_DECLARE_MAX_POOL(avx2)

@@ -1,10 +1,11 @@
 // Max pooling backward by scattering: every window adds its gradient where its maximum was.
 //
-// A task owns a block of channels of one image, so that no two threads write to the same plane and
-// the order of the sums is fixed. In nchw a block is one plane; in nhwc it is 16 cache lines of
-// channels, or four where that would leave too few tasks: one line a pixel, pixels a power of two
-// apart, would fall into few sets of the cache. float16 and bfloat16 are summed in a float copy of
-// the block, which is small for that.
+// For nchw; in nhwc for planes that max_pool_backward.h refuses, and adaptive pooling. A task owns
+// a block of channels of one image, so that no two threads write to the same plane and the order of
+// the sums is fixed. In nchw a block is one plane; in nhwc it is 16 cache lines of channels, or
+// four where that would leave too few tasks: one line a pixel, pixels a power of two apart, would
+// fall into few sets of the cache. float16 and bfloat16 are summed in a float copy of the block,
+// which is small for that.
 #include <algorithm>
 #include <vector>
 
@@ -31,11 +32,37 @@ struct Block {
 };
 
 template <class T, class A>
-void add_plane(const Block& block, const T* gradient, const int64_t* index, A* sums) {
-  std::fill_n(sums, block.positions, A(0));
-  for (int64_t window = 0; window < block.windows; ++window)
-    if (static_cast<uint64_t>(index[window]) < static_cast<uint64_t>(block.positions))
-      sums[index[window]] += static_cast<A>(gradient[window]);
+void add_plane(int64_t positions, int64_t windows, const T* gradient, const int64_t* index,
+               A* sums) {
+  std::fill_n(sums, positions, A(0));
+#pragma GCC unroll 4
+  for (int64_t window = 0; window < windows; ++window) {
+    const int64_t at = index[window];
+    if (static_cast<uint64_t>(at) < static_cast<uint64_t>(positions))
+      sums[at] += static_cast<A>(gradient[window]);
+  }
+}
+
+// nchw: planes lie one after the other.
+template <class T>
+void scatter_planes(const PoolProblem& p, const PoolTensors& tensors, const ParallelFor& parallel) {
+  using A = accumulator_t<T>;
+  const int64_t positions = p.input.volume(), windows = p.output.volume();
+  T* const grad_input = static_cast<T*>(tensors.input);
+  const T* const gradient = static_cast<const T*>(tensors.output);
+  parallel(p.n * p.c, [&](int64_t begin, int64_t end) {
+    std::vector<A> copy(std::is_same_v<T, A> ? 0 : positions);
+    for (int64_t plane = begin; plane < end; ++plane) {
+      T* const to = grad_input + plane * positions;
+      const int64_t first = plane * windows;
+      if constexpr (std::is_same_v<T, A>) {
+        add_plane(positions, windows, gradient + first, tensors.indices + first, to);
+      } else {
+        add_plane(positions, windows, gradient + first, tensors.indices + first, copy.data());
+        for (int64_t i = 0; i < positions; ++i) to[i] = static_cast<T>(copy[i]);
+      }
+    }
+  });
 }
 
 // A row of windows at a time, zeroing the input's rows just before: the block outgrows the cache.
@@ -56,8 +83,10 @@ void add_channels(const PoolProblem& p, const Block& block, const T* gradient, c
   }
 }
 
+// nhwc: a task owns a block of channels of one image.
 template <class T>
-void scatter(const PoolProblem& p, const PoolTensors& tensors, const ParallelFor& parallel) {
+void scatter_channels(const PoolProblem& p, const PoolTensors& tensors,
+                      const ParallelFor& parallel) {
   using A = accumulator_t<T>;
   const Strides in = dense_strides(p.layout, p.c, p.input);
   const Strides out = dense_strides(p.layout, p.c, p.output);
@@ -67,7 +96,7 @@ void scatter(const PoolProblem& p, const PoolTensors& tensors, const ParallelFor
   };
   const bool wide = std::is_same_v<T, A> && blocks_of(1024) >= enough_tasks;
   const int64_t bytes = wide ? 1024 : 256;
-  const int64_t block = p.layout == Layout::nchw ? 1 : bytes / static_cast<int64_t>(sizeof(T));
+  const int64_t block = bytes / static_cast<int64_t>(sizeof(T));
   const int64_t blocks = (p.c + block - 1) / block;
   const int64_t positions = p.input.volume(), windows = p.output.volume();
   parallel(p.n * blocks, [&](int64_t begin, int64_t end) {
@@ -87,8 +116,7 @@ void scatter(const PoolProblem& p, const PoolTensors& tensors, const ParallelFor
         step = in.space.w;
       }
       const Block shape{positions, windows, channels, step, out.space.w, p.output.w};
-      if (step == 1) add_plane(shape, gradient, index, sums);
-      else add_channels(p, shape, gradient, index, sums);
+      add_channels(p, shape, gradient, index, sums);
       if constexpr (!std::is_same_v<T, A>)
         for (int64_t i = 0; i < positions; ++i)
           for (int64_t c = 0; c < channels; ++c)
@@ -101,7 +129,10 @@ void scatter(const PoolProblem& p, const PoolTensors& tensors, const ParallelFor
 
 void max_pool_scatter(const PoolProblem& problem, const PoolTensors& tensors,
                       const ParallelFor& parallel) {
-  dispatch(problem.dtype, [&]<class T>(T) { scatter<T>(problem, tensors, parallel); });
+  dispatch(problem.dtype, [&]<class T>(T) {
+    if (problem.layout == Layout::nchw) scatter_planes<T>(problem, tensors, parallel);
+    else scatter_channels<T>(problem, tensors, parallel);
+  });
 }
 
 }  // namespace cnnkern::cpu

@@ -12,21 +12,25 @@ std::string refuse_integers(const PoolProblem& problem) {
          to_string(problem.dtype);
 }
 
-std::string refuse_forward(const PoolProblem& problem, const Isa&) {
-  if (problem.direction != PoolDirection::forward) return "it computes the forward direction only";
+std::string refuse_simd(const PoolProblem& problem, const Isa&) {
+  if (problem.direction == PoolDirection::gather) return "it does not gather by saved positions";
+  if (problem.direction == PoolDirection::backward && problem.layout == Layout::nchw)
+    return "in nchw few lanes of a vector would find their maximum";
   if (problem.input.volume() >= int64_t{1} << 31)
     return "a plane has 2^31 elements or more, too many for a 32-bit position";
   return refuse_integers(problem);
 }
 
-void run_forward(const PoolProblem& problem, const PoolTensors& tensors, Isa isa,
-                 const ParallelFor& parallel) {
+void run_simd(const PoolProblem& problem, const PoolTensors& tensors, Isa isa,
+              const ParallelFor& parallel) {
+  const bool forward = problem.direction == PoolDirection::forward;
+  auto* run = forward ? scalar::max_pool_forward : scalar::max_pool_backward;
 #if defined(__x86_64__)
-  if (isa == Isa::avx512) return avx512::max_pool_forward(problem, tensors, parallel);
-  if (isa == Isa::avx2) return avx2::max_pool_forward(problem, tensors, parallel);
+  if (isa == Isa::avx2) run = forward ? avx2::max_pool_forward : avx2::max_pool_backward;
+  if (isa == Isa::avx512) run = forward ? avx512::max_pool_forward : avx512::max_pool_backward;
 #endif
   (void)isa;
-  scalar::max_pool_forward(problem, tensors, parallel);
+  run(problem, tensors, parallel);
 }
 
 std::string refuse_scatter(const PoolProblem& problem, const Isa&) {
@@ -51,8 +55,8 @@ void run_reference(const PoolProblem& problem, const PoolTensors& tensors, Isa,
 
 const std::vector<PoolCpuKernel>& pool_cpu_kernel_table() {
   static const std::vector<PoolCpuKernel> table = {
-      {"simd", "a vector of windows at a time: along w in nchw, channels in nhwc", refuse_forward,
-       run_forward},
+      {"simd", "a vector of windows at a time: along w in nchw, channels in nhwc; backward pixels",
+       refuse_simd, run_simd},
       {"scatter", "each window adds its gradient at the saved position of its own plane",
        refuse_scatter, run_scatter},
       {"reference", "plain loops, one output element at a time", refuse_nothing, run_reference},

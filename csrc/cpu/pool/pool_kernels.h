@@ -3,8 +3,10 @@
 // nhwc: lanes are channels; each tap is one load for all of them. nchw: lanes are outputs along w;
 // where every tap of a vector of windows lies inside the row, stride 1 is one load a tap, stride 2
 // two loads and a shuffle, other strides read lane by lane; the windows at the borders are done one
-// at a time. Adaptive windows in nchw: lanes are planes, read element by element. Values are
-// compared in the arithmetic type, beside their positions as integers as wide. A task is a row of
+// at a time. Where only the maxima are wanted, those of the columns that the windows cover come
+// first, in a row between margins of −∞, then those of the row: no window is at a border. Adaptive
+// windows in nchw: lanes are planes, read element by element. Values are compared in the arithmetic
+// type, beside their positions as integers as wide. A task is a row of
 // outputs of one image (nhwc), of one channel (nchw) or of a vector of them (adaptive).
 #pragma once
 
@@ -60,6 +62,7 @@ template <class T>
 class MaxPoolForward {
   using A = accumulator_t<T>;
   using Index = std::conditional_t<sizeof(A) == 4, int32_t, int64_t>;
+  static constexpr A nothing = -std::numeric_limits<A>::infinity();
 
   // The maximum so far of a vector of windows, and where it was found.
   struct Best {
@@ -100,6 +103,9 @@ class MaxPoolForward {
         c = 0;
         ++n;
       };
+      const bool values = !by_channel_ && !indices_;
+      Buffer<A> columns(values ? column_elements() : 0);
+      if (values) std::fill_n(columns.get(), column_elements(), nothing);
       for (int64_t task = begin; task < end; ++task, advance()) {
         const PoolWindow &d = windows_[0][z], &h = windows_[1][y];
         Row row = {input_ + n * in_.n,
@@ -115,7 +121,8 @@ class MaxPoolForward {
         } else {
           row.input += c * in_.c;
           row.output += c * out_.c;
-          pool_row(row);
+          if (values) pool_values(row, columns.get());
+          else pool_row(row);
         }
       }
     });
@@ -136,6 +143,44 @@ class MaxPoolForward {
         const int64_t d = row.d + t * p.dilation.d, h = row.h + r * p.dilation.h;
         body(row.input + d * in_.space.d + h * in_.space.h, (d * p.input.h + h) * p.input.w);
       }
+  }
+
+  // A row of the input between its margins, and what the last vector of windows touches.
+  int64_t column_elements() const {
+    const int64_t reach = (p.output.w + lanes<A>)*p.stride.w + p.footprint(2);
+    return std::max(p.pad.w + p.input.w, reach) + 2 * lanes<A>;
+  }
+
+  // The maxima of a row of windows without their positions; `columns` is −∞ beside the input.
+  void pool_values(const Row& row, A* columns) const {
+    for (int64_t w = 0; w < p.input.w; w += lanes<A>) {
+      const int64_t count = std::min<int64_t>(lanes<A>, p.input.w - w);
+      Vec<A> best = broadcast(nothing);
+      for_each_tap_row(row, [&](const T* from, int64_t) {
+        best = greater<A>(count == lanes<A> ? load<A>(from + w) : load_partial<A>(from + w, count),
+                          best);
+      });
+      if (count < lanes<A>) best = first_lanes<A>(count) ? best : broadcast(nothing);
+      store<A>(columns + p.pad.w + w, best);
+    }
+    for (int64_t x = 0; x < p.output.w; x += lanes<A>) {
+      Vec<A> best = broadcast(nothing);
+      for (int64_t s = 0; s < p.window.w; ++s)
+        best = greater<A>(load_every(columns + x * p.stride.w + s * p.dilation.w), best);
+      const int64_t count = std::min<int64_t>(lanes<A>, p.output.w - x);
+      if (count == lanes<A>) store<A>(output_ + row.output + x, best);
+      else store_partial<A>(output_ + row.output + x, best, count);
+    }
+  }
+
+  // Elements p.stride.w apart.
+  Vec<A> load_every(const A* from) const {
+    constexpr auto sequence = std::make_index_sequence<lanes<A>>();
+    if (p.stride.w == 1) return load<A>(from);
+    if (p.stride.w == 2) return spread<2>(load<A>(from), load<A>(from + lanes<A> - 1), sequence);
+    Vec<A> result;
+    for (int lane = 0; lane < lanes<A>; ++lane) result[lane] = from[lane * p.stride.w];
+    return result;
   }
 
   void store_best(int64_t at, const Best& best, int64_t count) const {
@@ -190,9 +235,7 @@ class MaxPoolForward {
     }
   }
 
-  static Best start() {
-    return {broadcast<A>(-std::numeric_limits<A>::infinity()), Mask<A>{} - Index(1)};
-  }
+  static Best start() { return {broadcast(nothing), Mask<A>{} - Index(1)}; }
 
   void pool_row(const Row& row) const {
     // Windows [inner, outer) have all their taps inside along w.
@@ -285,7 +328,7 @@ class MaxPoolForward {
   void pool_singles(const Row& row, int64_t begin, int64_t end) const {
     for (int64_t x = begin; x < end; ++x) {
       const auto [w, s0, s1] = windows_[2][x];
-      A best = -std::numeric_limits<A>::infinity();
+      A best = nothing;
       int64_t best_index = -1;
       for_each_tap_row(row, [&](const T* from, int64_t flat) {
         for (int64_t s = s0; s < s1; ++s) {
