@@ -208,7 +208,9 @@ void check_conv(ConvProblem p, bool with_bias) {
         const std::string what = to_string(p) + " " + kernel.name + " " + to_string(isa) +
                                  (with_bias ? " bias" : "") + (integers ? "" : " real");
         ++checks;
-        if (integers && exact && !whole.same(expected)) fail(what + ": differs from the reference");
+        // Winograd's transforms divide; tests/test_winograd.py bounds what that rounds.
+        const bool whole_numbers = integers && exact && std::string(kernel.name) != "winograd";
+        if (whole_numbers && !whole.same(expected)) fail(what + ": differs from the reference");
         if (!whole.same(cut)) fail(what + ": depends on the cut");
         if (!whole.guards_intact()) fail(what + ": wrote outside");
         if (p.direction == ConvDirection::fprop && kernel.pack)
