@@ -72,8 +72,8 @@ class _ConvBiasAct:
     def fake(
         x: Tensor, w: Tensor, bias: Tensor | None, residual: Tensor | None, *p: Any
     ) -> tuple[Tensor, Tensor]:
-        *p, keep, _ = p
-        output = empty(x, _shapes.output_size(x, w, bias, residual, *p), x, w)
+        *window, activation, keep, _ = p
+        output = empty(x, _shapes.output_size(x, w, bias, residual, *window, activation), x, w)
         return output, torch.empty_like(output) if keep else empty(x, (0,))
 
     @staticmethod
