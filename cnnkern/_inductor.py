@@ -158,7 +158,7 @@ def _fusable(match: Match) -> bool:
 def _fuse(activation: str | None, target: Any, match: Match, *_: Any, **kwargs: Any) -> None:
     graph, last = match.graph, match.output_node()
     x, weight, bias, *window = _convolution(match).args
-    args = (x, weight, bias, kwargs.get("residual"), *window, activation, False)
+    args = (x, weight, bias, kwargs.get("residual"), *window, activation, False, None)
     with graph.inserting_before(last):
         both = graph.call_function(target, args)
         output = graph.call_function(operator.getitem, (both, 0))

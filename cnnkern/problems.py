@@ -182,7 +182,7 @@ def run(problem: Problem, ops: Any, *tensors: Tensor) -> Tensor | tuple[Tensor, 
         return _ops.conv_weight_grad(ops, *tensors, problem.kernel, *window, problem.groups)
     first, weight, bias, residual = (*tensors, None, None)[:4]
     if problem.fused:
-        tail = (problem.groups, problem.activation, problem.preactivation)
+        tail = (problem.groups, problem.activation, problem.preactivation, None)
         found = _ops.conv_bias_act(ops, first, weight, bias, residual, *window, *tail)
         return found if problem.preactivation else found[0]
     if problem.direction == "fprop":

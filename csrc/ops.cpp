@@ -25,11 +25,17 @@ CNNKERN_DEFINE_OPS(CNNKERN_OP_NAMESPACE) {
       "SymInt[] padding, SymInt[] dilation, SymInt groups) -> Tensor");
   m.def("conv_bias_grad(Tensor grad_output) -> Tensor");
   // activation(conv + bias + residual) in one kernel. The second tensor is what the activation was
-  // taken of, or empty unless asked for; gelu's, silu's and hardswish's derivatives need it.
+  // taken of, or empty unless asked for; gelu's, silu's and hardswish's derivatives need it. packed
+  // is what conv_pack_weight made of the weight; it saves time, the result is the same.
   m.def(
       "conv_bias_act(Tensor input, Tensor weight, Tensor? bias, Tensor? residual, SymInt[] stride, "
       "SymInt[] padding, SymInt[] dilation, SymInt groups, str? activation, bool "
-      "keep_preactivation) -> (Tensor, Tensor)");
+      "keep_preactivation, Tensor? packed) -> (Tensor, Tensor)");
+  // The weight as the CPU's kernel for inputs like this one reads it, with a header; empty where it
+  // reads weights as they are. Any conv_bias_act of the same weight takes it.
+  m.def(
+      "conv_pack_weight(Tensor input, Tensor weight, SymInt[] stride, SymInt[] padding, "
+      "SymInt[] dilation, SymInt groups) -> Tensor");
   // Indices are int64 flat positions in the input's plane, as torch.nn.MaxPool2d returns them.
   m.def(
       "max_pool_forward(Tensor input, SymInt[] kernel_size, SymInt[] stride, SymInt[] padding, "

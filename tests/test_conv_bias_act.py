@@ -265,7 +265,7 @@ def test_func_transforms(activation):
 def test_the_preactivation_is_kept_only_for_training():
     x, w, b, r = tensors(2)
     p = ([1, 1], [1, 0, 0, 1], [1, 2], 1)
-    assert torch.ops.cnnkern.conv_bias_act(x, w, b, None, *p, "silu", False)[1].numel() == 0
+    assert torch.ops.cnnkern.conv_bias_act(x, w, b, None, *p, "silu", False, None)[1].numel() == 0
     saved = {}
     for activation in ACTIVATIONS:
         for training in (False, True):
@@ -277,7 +277,7 @@ def test_the_preactivation_is_kept_only_for_training():
             )
     assert not any(saved[activation, False] for activation in ACTIVATIONS)
     assert saved["gelu", True] == 2 and saved["relu", True] == 1
-    y, _ = torch.ops.cnnkern.conv_bias_act(x, w, b, None, *p, "silu", False)
+    y, _ = torch.ops.cnnkern.conv_bias_act(x, w, b, None, *p, "silu", False, None)
     with pytest.raises(RuntimeError, match="pass keep_preactivation=True"):
         y.sum().backward()
 
@@ -350,7 +350,7 @@ def test_autocast():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = fused(2, "silu")(x, w, b, r)
         raw, _ = torch.ops.cnnkern.conv_bias_act(
-            x, w, b, r, [1, 1], [1, 0, 0, 1], [1, 2], 1, "silu", True
+            x, w, b, r, [1, 1], [1, 0, 0, 1], [1, 2], 1, "silu", True, None
         )
     assert found.dtype == raw.dtype == torch.bfloat16
     testing.assert_equal(found, raw)
@@ -424,7 +424,9 @@ def test_errors(device):
     with pytest.raises(RuntimeError, match="to have 4 channels, but got 3 channels"):
         conv(x[:, :3], w, b)
     with pytest.raises(RuntimeError, match="activation is 'swish'"):
-        torch.ops.cnnkern.conv_bias_act(x, w, b, None, [1, 1], [0] * 4, [1, 1], 1, "swish", False)
+        torch.ops.cnnkern.conv_bias_act(
+            x, w, b, None, [1, 1], [0] * 4, [1, 1], 1, "swish", False, None
+        )
 
 
 @pytest.mark.parametrize(

@@ -228,7 +228,7 @@ def operators():
     yield "max_pool_gather", [x, at], pool
     yield "max_pool_values", [x], pool
     residual = torch.randn_like(dy)
-    yield "conv_bias_act", [x, w, b, residual], (*window, "gelu", True)
+    yield "conv_bias_act", [x, w, b, residual], (*window, "gelu", True, None)
     average = ([3, 2], [2, 2], [1, 0], [1, 1], True, False, None)
     yield "avg_pool_forward", [x], average
     yield "avg_pool_backward", [torch.ops.cnnkern.avg_pool_forward(x, *average)], ([7, 6], *average)

@@ -72,12 +72,13 @@ class _ConvBiasAct:
     def fake(
         x: Tensor, w: Tensor, bias: Tensor | None, residual: Tensor | None, *p: Any
     ) -> tuple[Tensor, Tensor]:
-        output = empty(x, _shapes.output_size(x, w, bias, residual, *p[:-1]), x, w)
-        return output, torch.empty_like(output) if p[-1] else empty(x, (0,))
+        *window, activation, keep, _ = p
+        output = empty(x, _shapes.output_size(x, w, bias, residual, *window, activation), x, w)
+        return output, torch.empty_like(output) if keep else empty(x, (0,))
 
     @staticmethod
     def setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        x, w, _, _, *ctx.p, ctx.activation, ctx.kept = inputs
+        x, w, _, _, *ctx.p, ctx.activation, ctx.kept, _ = inputs
         if not ctx.kept:
             ctx.mark_non_differentiable(output[1])
         ctx.set_materialize_grads(False)
@@ -117,17 +118,18 @@ class _ConvBiasAct:
 
     @staticmethod
     def vmap(ops: Any, size: int, dims: Dims, args: Sequence[Any]) -> tuple[Any, Any]:
-        x, w, bias, residual, *window, groups, activation, keep = args
+        x, w, bias, residual, *window, groups, activation, keep, packed = args
         batch = dims[1] is None and dims[2] is None
         fold, axis = (into_batch, 0) if batch else (into_channels, 1)
         if not batch:
-            groups = groups * size
+            groups, packed = groups * size, None
             w = front(w, dims[1], size).flatten(0, 1)
             bias = None if bias is None else front(bias, dims[2], size).flatten(0, 1)
         residual = None if residual is None else fold(residual, dims[3], size)
         output, kept = conv_bias_act(
-            ops, fold(x, dims[0], size), w, bias, residual, *window, groups, activation, keep
-        )
+            ops, fold(x, dims[0], size), w, bias, residual, *window, groups, activation, keep,
+            packed,
+        )  # fmt: skip
 
         def unfold(tensor: Tensor) -> Tensor:
             unfolded: Tensor = tensor.unflatten(axis, (size, -1)).movedim(axis, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from cnnkern import _ops
@@ -21,11 +22,12 @@ def check_activation(op: str, activation: Any) -> None:
         )
 
 
-def _fused(
+def fused(
     op: str, dims: int, input: Tensor, weight: Tensor, bias: Tensor | None, stride: IntOrInts,
     padding: Padding, dilation: IntOrInts, groups: int, activation: str | None,
-    residual: Tensor | None,
+    residual: Tensor | None, packed: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
+    """What the functions below do in ``dims`` dimensions; packed is :func:`pack_weight`'s."""
     check_activation(op, activation)
     check_convolution(op, input, weight, bias, groups, FLOATS)
     input, has_batch = batched(op, input, dims)
@@ -37,9 +39,26 @@ def _fused(
     tensors = (input, weight, bias, residual)
     keep = _ops.keeps_preactivation(activation, tensors)
     output, _ = _ops.conv_bias_act(
-        operators_for(input), *tensors, steps, begins_ends, spread, groups, activation, keep
-    )
+        operators_for(input), *tensors, steps, begins_ends, spread, groups, activation, keep,
+        packed,
+    )  # fmt: skip
     return output if has_batch else output.squeeze(0)
+
+
+def pack_weight(
+    input: Tensor, weight: Tensor, stride: IntOrInts, padding: Padding, dilation: IntOrInts,
+    groups: int,
+) -> Tensor:  # fmt: skip
+    """The weight as the CPU's kernel for such inputs reads it; empty if that is as it is."""
+    dims = weight.dim() - 2
+    input, _ = batched("pack_weight", input, dims)
+    steps = expand("pack_weight", "stride", stride, dims)
+    spread = expand("pack_weight", "dilation", dilation, dims)
+    begins_ends = sides("pack_weight", padding, dims, weight.shape[2:], steps, spread)
+    packed: Tensor = torch.ops.cnnkern.conv_pack_weight(
+        input, weight, steps, begins_ends, spread, groups
+    )
+    return packed
 
 
 def conv1d_bias_act(
@@ -55,7 +74,7 @@ def conv1d_bias_act(
     >>> conv1d_bias_act(torch.tensor([[[1.0, -2.0, 3.0]]]), torch.ones(1, 1, 2))
     tensor([[[0., 1.]]])
     """
-    return _fused(
+    return fused(
         "conv1d_bias_act", 1, input, weight, bias, stride, padding, dilation, groups, activation,
         residual,
     )  # fmt: skip
@@ -91,7 +110,7 @@ def conv2d_bias_act(
     >>> conv2d_bias_act(x, w, residual=torch.full((1, 1, 1, 1), 11.0))
     tensor([[[[2.]]]])
     """
-    return _fused(
+    return fused(
         "conv2d_bias_act", 2, input, weight, bias, stride, padding, dilation, groups, activation,
         residual,
     )  # fmt: skip
@@ -107,7 +126,7 @@ def conv3d_bias_act(
     input (N, C, D, H, W) or (C, D, H, W); weight (K, C/groups, T, R, S); residual and result
     (N, K, Z, P, Q).
     """
-    return _fused(
+    return fused(
         "conv3d_bias_act", 3, input, weight, bias, stride, padding, dilation, groups, activation,
         residual,
     )  # fmt: skip

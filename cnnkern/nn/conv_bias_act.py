@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.modules.conv import _ConvNd
 
 from cnnkern import functional
-from cnnkern.functional.conv_bias_act import check_activation
+from cnnkern.functional.conv_bias_act import check_activation, fused, pack_weight
 from cnnkern.nn.convolution import Conv1d, Conv2d, Conv3d, _conv_forward
 
 
@@ -28,8 +28,37 @@ class ConvBlock(_ConvNd):
 
     def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
         """The result's shape is the residual's."""
-        fused = partial(type(self)._function, activation=self.activation, residual=residual)
-        return _conv_forward(self, fused, input, self.weight, self.bias)
+        packed = getattr(self, "packed_weight", None)
+        if packed is None or not input.is_cpu:
+            function = partial(type(self)._function, activation=self.activation, residual=residual)
+            return _conv_forward(self, function, input, self.weight, self.bias)
+        return fused(
+            type(self).__name__, self.weight.dim() - 2, input, self.weight, self.bias, self.stride,
+            self.padding, self.dilation, self.groups, self.activation, residual, packed,
+        )  # fmt: skip
+
+    def pack_weight(self, input: Tensor) -> None:
+        """Keeps the weight also as the CPU's kernel for inputs of this size reads it, so that no
+        call has to rearrange it. Results stay the same, and other inputs allowed. Nothing is kept
+        for padding that is not zeros, and of tensors that are not on the CPU.
+
+        ``packed_weight`` is a buffer that is not saved. Loading a state drops it; a weight that is
+        changed in another way asks for another ``pack_weight``.
+        """
+        if hasattr(self, "packed_weight"):
+            del self.packed_weight
+        if self.padding_mode != "zeros" or not input.is_cpu:
+            return
+        packed = pack_weight(
+            input, self.weight.detach(), self.stride, self.padding, self.dilation, self.groups
+        )
+        if packed.numel() > 0:
+            self.register_buffer("packed_weight", packed, persistent=False)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        if hasattr(self, "packed_weight"):
+            del self.packed_weight
+        super()._load_from_state_dict(*args, **kwargs)
 
     def extra_repr(self) -> str:
         shown: str = super().extra_repr()  # type: ignore[no-untyped-call]

@@ -95,7 +95,8 @@ struct ConvProblem {
 /// bias may be null: K elements added in fprop, C elements added in dgrad (a transposed
 /// convolution's bias), unused in wgrad. workspace has the size that the plan asks for. residual
 /// and preactivation, each null or of the output's shape, are fprop's: added to the sum before the
-/// activation, and where the sum goes that the activation is taken of.
+/// activation, and where the sum goes that the activation is taken of. packed, null or what
+/// pack_weight_cpu() made of the weight, is the CPU's fprop's.
 struct ConvTensors {
   void* input = nullptr;
   void* weight = nullptr;
@@ -104,6 +105,7 @@ struct ConvTensors {
   void* workspace = nullptr;
   const void* residual = nullptr;
   void* preactivation = nullptr;
+  const void* packed = nullptr;
 };
 
 }  // namespace cnnkern

@@ -97,7 +97,26 @@ struct CpuBackend {
   }
 };
 
+Tensor conv_pack_weight(const Tensor& input, const Tensor& weight, const IntList& stride,
+                        const IntList& padding, const IntList& dilation, int64_t groups) {
+  const ConvProblem problem =
+      forward_problem(input, weight, std::nullopt, {stride, padding, dilation, groups});
+  const cpu::ConvCpuPlan plan =
+      cpu::plan_conv_cpu(problem, cpu::current_isa(), forced_conv_kernel());
+  const Tensor w = in_layout(weight, problem.layout);
+  const auto pack = [&](void* to) {
+    return cpu::pack_weight_cpu(plan, problem, read_pointer(w), to, torch_threads());
+  };
+  const int64_t bytes = pack(nullptr);
+  Tensor packed = allocate_indices({bytes / 8}, weight, Layout::nchw);
+  if (bytes > 0) pack(packed.mutable_data_ptr());
+  return packed;
+}
+
 }  // namespace
 }  // namespace cnnkern
 
-STABLE_TORCH_LIBRARY_IMPL(cnnkern, CPU, m) { cnnkern::register_operators<cnnkern::CpuBackend>(m); }
+STABLE_TORCH_LIBRARY_IMPL(cnnkern, CPU, m) {
+  cnnkern::register_operators<cnnkern::CpuBackend>(m);
+  m.impl("conv_pack_weight", TORCH_BOX(&cnnkern::conv_pack_weight));
+}

@@ -125,6 +125,36 @@ void run_implicit_gemm(const ConvProblem& original, const ConvTensors& tensors, 
                   [&](const GatherConv& conv) { kernels.gather_gemm(conv, parallel); });
 }
 
+int64_t pack_implicit_gemm(const ConvProblem& original, const ConvTensors& tensors, void* to,
+                           Isa isa, const ParallelFor& parallel) {
+  int64_t bytes = 0;
+  for_each_gather(flattened(original, tensors), tensors, [&](const GatherConv& conv) {
+    bytes = kernels_of(isa).gather_gemm_pack(conv, to, parallel);
+  });
+  return bytes;
+}
+
+// What a packed weight begins with: all that its order depends on.
+struct PackedHeader {
+  int64_t bytes;  // of all, this header included
+  int64_t kernel, isa, dtype, layout, groups, c, k;
+  Extent3 filter;
+  int64_t flat, to_whole_lines[4] = {};
+
+  PackedHeader(const ConvCpuPlan& plan, const ConvProblem& p, int64_t size)
+      : bytes(size),
+        kernel(plan.index),
+        isa(static_cast<int64_t>(plan.isa)),
+        dtype(static_cast<int64_t>(p.dtype)),
+        layout(static_cast<int64_t>(p.layout)),
+        groups(p.groups),
+        c(p.c),
+        k(p.k),
+        filter(p.filter),
+        flat(!(flattened(p, {}) == p)) {}
+  bool operator==(const PackedHeader&) const = default;
+};
+
 std::string refuse_nothing(const ConvProblem&, const Isa&) { return {}; }
 
 void run_reference(const ConvProblem& problem, const ConvTensors& tensors, Isa,
@@ -178,10 +208,10 @@ const std::vector<ConvCpuKernel>& conv_cpu_kernel_table() {
       {"depthwise", "every channel filtered by itself, a vector of outputs at a time",
        refuse_depthwise, run_depthwise},
       {"winograd", "4 x 4 outputs from 36 products a channel instead of 144", refuse_winograd,
-       run_winograd},
+       run_winograd, pack_winograd},
       {"direct", "few filters slide over a padded copy of an image", refuse_direct, run_direct},
       {"implicit_gemm", "packed panels of patches times packed weights", refuse_gather,
-       run_implicit_gemm},
+       run_implicit_gemm, pack_implicit_gemm},
       {"reference", "plain loops, one output element at a time", refuse_nothing, run_reference},
   };
   return table;
@@ -201,7 +231,27 @@ ConvCpuPlan plan_conv_cpu(const ConvProblem& problem, Isa isa, const std::string
 
 void run_conv_cpu(const ConvCpuPlan& plan, const ConvProblem& problem, const ConvTensors& tensors,
                   const ParallelFor& parallel) {
-  conv_cpu_kernel_table()[plan.index].run(problem, tensors, plan.isa, parallel);
+  const ConvCpuKernel& kernel = conv_cpu_kernel_table()[plan.index];
+  if (!tensors.packed) return kernel.run(problem, tensors, plan.isa, parallel);
+  ConvTensors given = tensors;
+  const auto* header = static_cast<const PackedHeader*>(tensors.packed);
+  const bool suits = *header == PackedHeader(plan, problem, header->bytes);
+  given.packed = suits ? header + 1 : nullptr;
+  kernel.run(problem, given, plan.isa, parallel);
+}
+
+int64_t pack_weight_cpu(const ConvCpuPlan& plan, const ConvProblem& problem, const void* weight,
+                        void* to, const ParallelFor& parallel) {
+  const ConvCpuKernel& kernel = conv_cpu_kernel_table()[plan.index];
+  if (!kernel.pack || problem.direction != ConvDirection::fprop) return 0;
+  ConvTensors tensors;
+  tensors.weight = const_cast<void*>(weight);
+  PackedHeader* const header = static_cast<PackedHeader*>(to);
+  const int64_t packed =
+      kernel.pack(problem, tensors, header ? header + 1 : nullptr, plan.isa, parallel);
+  const int64_t bytes = packed == 0 ? 0 : packed + static_cast<int64_t>(sizeof(PackedHeader));
+  if (header) *header = PackedHeader(plan, problem, bytes);
+  return bytes;
 }
 
 void run_bias_grad_cpu(const ConvProblem& problem, const ConvTensors& tensors, void* grad_bias,

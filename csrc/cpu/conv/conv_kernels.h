@@ -25,6 +25,19 @@ inline void run_gather_gemm(const GatherConv& conv, const ParallelFor& parallel)
              });
 }
 
+inline int64_t pack_gather_gemm(const GatherConv& conv, void* to, const ParallelFor& parallel) {
+  int64_t bytes = 0;
+  specialise(conv.dtype, conv.layout,
+             [&]<class T, Layout layout>(T, std::integral_constant<Layout, layout>) {
+               using A = accumulator_t<T>;
+               bytes = ImplicitGemm<T, layout>::packed_size(conv) * sizeof(A);
+               GatherConv without_weights = conv;
+               without_weights.packed = to;
+               if (to) ImplicitGemm<T, layout>(without_weights).pack(static_cast<A*>(to), parallel);
+             });
+  return bytes;
+}
+
 inline void run_reduce_gemm(const ReduceConv& conv, const ParallelFor& parallel) {
   specialise(conv.dtype, conv.layout,
              [&]<class T, Layout layout>(T, std::integral_constant<Layout, layout>) {
@@ -54,7 +67,8 @@ inline void run_depthwise_wgrad(const ReduceConv& conv, const ParallelFor& paral
   });
 }
 
-const ConvKernels conv_kernels = {run_gather_gemm,  run_reduce_gemm, run_direct,
-                                  run_direct_wgrad, run_depthwise,   run_depthwise_wgrad};
+const ConvKernels conv_kernels = {run_gather_gemm,    pack_gather_gemm, run_reduce_gemm,
+                                  run_direct,         run_direct_wgrad, run_depthwise,
+                                  run_depthwise_wgrad};
 
 }  // namespace cnnkern::cpu::CNNKERN_CPU_ISA

@@ -89,7 +89,7 @@ void for_each_gather(const ConvProblem& p, const ConvTensors& tensors,
     run({p.dtype, p.layout,
          make_gather(tensors.input, in, p.input, p.n, p.c_per_group(), axes, taps), p.groups,
          p.k_per_group(), tensors.weight, group, filter.n, filter.c, tensors.bias, tensors.output,
-         0, out, p.activation, tensors.residual, tensors.preactivation});
+         0, out, p.activation, tensors.residual, tensors.preactivation, tensors.packed});
     return;
   }
   Strides dest = in;

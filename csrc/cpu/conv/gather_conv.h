@@ -55,6 +55,7 @@ struct GatherConv {
   Activation activation = Activation::none;
   const void* residual = nullptr;  // null, or as dest
   void* preactivation = nullptr;   // likewise
+  const void* packed = nullptr;    // null, or what `pack` made of the weight
 };
 
 /// weight[g, m, c, tap] = Σ over pixels of gradient[g, m] · patches[g, c, tap].
@@ -84,9 +85,11 @@ GatherClasses gather_classes(const ConvProblem& problem, const ConvTensors& tens
 ReduceConv make_reduce(const ConvProblem& problem, const ConvTensors& tensors,
                        std::vector<Tap>& taps);
 
-/// What one instruction set offers; the scalar one is always there.
+/// What one instruction set offers; the scalar one is always there. `pack` writes the weight as its
+/// kernel reads it, if `to` is not null, and gives the bytes that it takes.
 struct ConvKernels {
   void (*gather_gemm)(const GatherConv& conv, const ParallelFor& parallel);
+  int64_t (*gather_gemm_pack)(const GatherConv& conv, void* to, const ParallelFor& parallel);
   void (*reduce_gemm)(const ReduceConv& conv, const ParallelFor& parallel);
   void (*direct)(const GatherConv& conv, const ParallelFor& parallel);
   void (*direct_wgrad)(const ReduceConv& conv, const ParallelFor& parallel);

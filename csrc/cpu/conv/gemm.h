@@ -1,10 +1,10 @@
 // The matrix multiplication under every convolution: C = A · B, BLIS style.
 //
 // B is packed in panels of tile_cols columns, [depth][tile_cols]. The micro-kernel keeps a tile of
-// C in registers (tile_rows × 2 vectors, fewer at the last rows), reads two vectors of B and
-// broadcasts a number of A from each of its rows for each step of the depth: A may lie in panels
-// [depth][tile_rows] or row by row. The depth is cut in blocks of depth_block so that a panel of B
-// stays in L1 and a block of A in L2; between blocks the tiles of C rest in `partial`.
+// C in registers (tile_rows × 2 vectors, fewer at the last rows and columns), reads two vectors of
+// B and broadcasts a number of A from each of its rows for each step of the depth: A may lie in
+// panels [depth][tile_rows] or row by row. The depth is cut in blocks of depth_block so that a
+// panel of B stays in L1 and a block of A in L2; between blocks the tiles of C rest in `partial`.
 // Source: Van Zee & van de Geijn, "BLIS: a framework for rapidly instantiating BLAS" (2015).
 #pragma once
 
@@ -47,18 +47,18 @@ inline void with_count(int64_t n, Body&& body) {
 template <class A>
 inline constexpr int64_t longest_sum = sizeof(A) == 8 ? 64 : depth_block;
 
-template <class Order, int rows, class A>
+template <class Order, int rows, int vectors, class A>
 [[gnu::noinline]] void multiply_tile(int64_t depth, const A* a, const A* b, Tile<A>& c) {
   for (int64_t begin = 0; begin == 0 || begin < depth; begin += longest_sum<A>) {
     Vec<A> sum[rows][2] = {};
     const int64_t end = std::min(begin + longest_sum<A>, depth);
     for (int64_t k = begin; k < end; ++k, a += Order::depth, b += tile_cols<A>) {
-      const Vec<A> b0 = load<A>(b), b1 = load<A>(b + lanes<A>);
+      const Vec<A> b0 = load<A>(b), b1 = vectors > 1 ? load<A>(b + lanes<A>) : b0;
 #pragma GCC unroll 16
       for (int i = 0; i < rows; ++i) {
         const Vec<A> ai = broadcast(a[i * Order::row]);
         sum[i][0] = fma<A>(ai, b0, sum[i][0]);
-        sum[i][1] = fma<A>(ai, b1, sum[i][1]);
+        if constexpr (vectors > 1) sum[i][1] = fma<A>(ai, b1, sum[i][1]);
       }
     }
 #pragma GCC unroll 16
@@ -76,10 +76,10 @@ struct Panels {
 
 /// Multiplies one block of the depth. Tiles begin at zero if `first`, else where `partial` left
 /// them; if `last` they go to finish(row panel, column panel, tile), else to `partial`, which holds
-/// a.count · b.count tiles. The last panel of A has what is left of `rows`.
+/// a.count · b.count tiles. The last panels have what is left of `rows` and `cols`.
 template <class Order, class A, class Finish>
-void multiply(int64_t depth, const Panels<A>& a, int64_t rows, const Panels<A>& b, A* partial,
-              bool first, bool last, Finish&& finish) {
+void multiply(int64_t depth, const Panels<A>& a, int64_t rows, const Panels<A>& b, int64_t cols,
+              A* partial, bool first, bool last, Finish&& finish) {
   constexpr int64_t tile_size = tile_rows * tile_cols<A>;
   const int64_t l2_panels =
       std::max<int64_t>(1, (192 << 10) / (depth_block * tile_rows * sizeof(A)));
@@ -87,9 +87,12 @@ void multiply(int64_t depth, const Panels<A>& a, int64_t rows, const Panels<A>& 
     for (int64_t j = 0; j < b.count; ++j)
       for (int64_t i = begin; i < std::min(begin + l2_panels, a.count); ++i) {
         const int64_t height = std::min<int64_t>(tile_rows, rows - i * tile_rows);
+        const bool narrow = cols - j * tile_cols<A> <= lanes<A>;
+        const A *const left = a.data + i * a.stride, *const right = b.data + j * b.stride;
         Tile<A> tile;
         with_count<tile_rows>(height, [&](auto count) {
-          multiply_tile<Order, count>(depth, a.data + i * a.stride, b.data + j * b.stride, tile);
+          if (narrow) multiply_tile<Order, count, 1>(depth, left, right, tile);
+          else multiply_tile<Order, count, 2>(depth, left, right, tile);
         });
         A* const kept = partial + (j * a.count + i) * tile_size;
         if (!first)

@@ -2,8 +2,9 @@
 //
 // nchw: rows are filters and columns pixels, so that a tile is stored along w; nhwc: rows are
 // pixels and columns filters, so that it is stored along the channels. The weights are packed once
-// a call, in panels of all their depth; patches are packed by the task that multiplies them, a
-// block of pixels × depth_block at a time. A task is a block of pixels and of filters.
+// a call, or once for all calls (`pack`), in panels of all their depth; patches are packed by the
+// task that multiplies them, a block of pixels × depth_block at a time. A task is a block of pixels
+// and of filters.
 // Memory: a copy of the weights, and per thread at most pixel_block · (depth_block + 528) numbers
 // of the arithmetic type (0.6 MiB for float).
 // Source: implicit GEMM (Chetlur et al., cuDNN, 2014) over the BLIS blocking of gemm.h.
@@ -32,7 +33,8 @@ class ImplicitGemm {
         gather_(conv.gather),
         depth_(gather_.depth()),
         filter_panels_(ceil_div(conv.filters, filter_width)),
-        weights_(conv.groups * filter_panels_ * filter_width * depth_),
+        own_weights_(conv.packed ? 0 : packed_size(conv)),
+        weights_(conv.packed ? static_cast<const A*>(conv.packed) : own_weights_.get()),
         bias_(conv.groups * filter_panels_ * filter_width),
         filter_offset_(filter_panels_ * filter_width) {
     for (int64_t m = 0; m < filter_panels_ * filter_width; ++m)
@@ -48,11 +50,21 @@ class ImplicitGemm {
       }
   }
 
-  void run(const ParallelFor& parallel) const {
-    parallel(conv_.groups * filter_panels_, [this](int64_t begin, int64_t end) {
+  /// Of type A, the weights of all groups.
+  static int64_t packed_size(const GatherConv& conv) {
+    return conv.groups * ceil_div(conv.filters, filter_width) * filter_width * conv.gather.depth();
+  }
+
+  void pack(A* to, const ParallelFor& parallel) const {
+    parallel(conv_.groups * filter_panels_, [&](int64_t begin, int64_t end) {
       Buffer<A> rows(filter_width * depth_block);
-      for (int64_t panel = begin; panel < end; ++panel) pack_weights(panel, rows.get());
+      for (int64_t panel = begin; panel < end; ++panel)
+        pack_panel(panel, rows.get(), to + panel * filter_width * depth_);
     });
+  }
+
+  void run(const ParallelFor& parallel) const {
+    if (!conv_.packed) pack(own_weights_.get(), parallel);
     // Blocks shrink until there are enough tasks, pixels first: filters share packed patches.
     const int64_t pixels = gather_.pixels();
     if (pixels == 0) return;
@@ -94,12 +106,11 @@ class ImplicitGemm {
   };
 
   // A filter's elements are brought in a row in the order of the depth, then the rows transposed.
-  void pack_weights(int64_t panel, A* rows) const {
+  void pack_panel(int64_t panel, A* rows, A* to) const {
     const int64_t first = panel % filter_panels_ * filter_width;
     const int64_t count = std::min<int64_t>(filter_width, conv_.filters - first);
     const T* const from = static_cast<const T*>(conv_.weight) +
                           panel / filter_panels_ * conv_.weight_group + first * conv_.weight_filter;
-    A* to = weights_.get() + panel * filter_width * depth_;
     if (conv_.weight_filter == 1) {  // filters are neighbours
       for (int64_t t = 0; t < gather_.tap_count; ++t)
         for (int64_t c = 0; c < gather_.channels; ++c, to += filter_width) {
@@ -191,12 +202,13 @@ class ImplicitGemm {
       const Panels<A> patches = {scratch.patches.get(), pixel_width * pixel_size,
                                  ceil_div(pixels, pixel_width)};
       const Panels<A> weights = {
-          weights_.get() + ((group * filter_panels_ + first_panel) * depth_ + begin) * filter_width,
+          weights_ + ((group * filter_panels_ + first_panel) * depth_ + begin) * filter_width,
           filter_width * depth_, last_panel - first_panel};
       multiply<RowOrder>(end - begin, nchw ? weights : patches,
                          nchw ? conv_.filters - first_panel * filter_width : pixels,
-                         nchw ? patches : weights, scratch.partial.get(), begin == 0, end == depth_,
-                         finish);
+                         nchw ? patches : weights,
+                         nchw ? pixels : conv_.filters - first_panel * filter_width,
+                         scratch.partial.get(), begin == 0, end == depth_, finish);
       begin = end;
     } while (begin < depth_);
   }
@@ -204,7 +216,9 @@ class ImplicitGemm {
   const GatherConv& conv_;
   const Gather& gather_;
   int64_t depth_, filter_panels_;
-  Buffer<A> weights_, bias_;
+  Buffer<A> own_weights_;
+  const A* weights_;
+  Buffer<A> bias_;
   Buffer<int64_t> filter_offset_;
 };
 

@@ -7,7 +7,8 @@
 // Of patches and weights the smaller is transformed whole, and shared; the other is made by each
 // task for itself, a part that stays in the cache. Where there are many tiles a task is a block of
 // tiles; where there are many filters it is a panel of filters, whose channels are added up chunk
-// by chunk. What is shared is cut into parts of 16 MiB, done one after another.
+// by chunk. What is shared is cut into parts of 16 MiB, done one after another. Weights that were
+// transformed once and for all (`pack`) are read instead, whole.
 // Memory: 16 MiB shared, and per thread 1.8 MiB or, with many tiles, 4 KiB a channel.
 // Source: as winograd_transforms.h; the GEMM is BLIS's (gemm.h).
 #pragma once
@@ -80,7 +81,13 @@ class Winograd {
         depth_(gather_.channels),
         vectors_(ceil_div(depth_, size)),
         panels_(ceil_div(conv.filters, panel_width)),
-        panel_step_(depth_ * panel_width + position_gap) {}
+        panel_step_(depth_ * panel_width + position_gap),
+        packed_(conv.packed ? static_cast<const float*>(conv.packed) + group * packed_floats()
+                            : nullptr) {}
+
+  int64_t packed_floats() const { return panels_ * panel_floats(); }
+
+  void pack(float* to, const ParallelFor& parallel) const { pack_panels(0, panels_, to, parallel); }
 
   void run(const ParallelFor& parallel) const {
     if (conv_.filters <= grid_.count()) share_weights(parallel);
@@ -102,19 +109,25 @@ class Winograd {
 
   int64_t panel_floats() const { return winograd_positions * panel_step_; }
 
+  void pack_panels(int64_t first, int64_t count, float* to, const ParallelFor& parallel) const {
+    parallel(count * vectors_, [&](int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; ++task)
+        transform_weights(
+            first + task / vectors_, task % vectors_,
+            to + task / vectors_ * panel_floats() + task % vectors_ * size * panel_width,
+            panel_step_);
+    });
+  }
+
   void share_weights(const ParallelFor& parallel) const {
-    const int64_t panels_each = std::clamp<int64_t>(shared_floats / panel_floats(), 1, panels_);
+    const int64_t fit = std::clamp<int64_t>(shared_floats / panel_floats(), 1, panels_);
+    const int64_t panels_each = packed_ ? panels_ : fit;
     const int64_t blocks = ceil_div(grid_.count(), tile_block);
-    Buffer<float> weights(panels_each * panel_floats());
+    Buffer<float> own(packed_ ? 0 : panels_each * panel_floats());
+    const float* const weights = packed_ ? packed_ : own.get();
     for (int64_t first = 0; first < panels_; first += panels_each) {
       const int64_t count = std::min(panels_each, panels_ - first);
-      parallel(count * vectors_, [&](int64_t begin, int64_t end) {
-        for (int64_t task = begin; task < end; ++task)
-          transform_weights(first + task / vectors_, task % vectors_,
-                            weights.get() + task / vectors_ * panel_floats() +
-                                task % vectors_ * size * panel_width,
-                            panel_step_);
-      });
+      if (!packed_) pack_panels(first, count, own.get(), parallel);
       parallel(blocks, [&](int64_t begin, int64_t end) {
         const Block largest(grid_, 0, tile_block, vectors_);
         Buffer<float> patches(largest.patch_floats()), products(largest.product_floats());
@@ -123,7 +136,7 @@ class Winograd {
                             vectors_);
           for (int64_t v = 0; v < vectors_; ++v) transform_patches(block, v, patches.get());
           for (int64_t panel = 0; panel < count; ++panel) {
-            multiply(block, 0, vectors_, patches.get(), weights.get() + panel * panel_floats(),
+            multiply(block, 0, vectors_, patches.get(), weights + panel * panel_floats(),
                      panel_step_, products.get());
             store_pixels(block, products.get(), first + panel);
           }
@@ -151,6 +164,12 @@ class Winograd {
         for (int64_t panel = begin; panel < end; ++panel) {
           for (int64_t v = 0; v < vectors_; v += chunk) {
             const int64_t count = std::min(chunk, vectors_ - v);
+            if (packed_) {
+              multiply(block, v, v + count, patches.get(),
+                       packed_ + panel * panel_floats() + v * size * panel_width, panel_step_,
+                       products.get());
+              continue;
+            }
             for (int64_t i = 0; i < count; ++i)
               transform_weights(panel, v + i, weights.get() + i * size * panel_width, weights_step);
             multiply(block, v, v + count, patches.get(), weights.get(), weights_step,
@@ -299,6 +318,7 @@ class Winograd {
   const float *source_, *weight_, *bias_;
   Epilogue<float, float> epilogue_;
   int64_t depth_, vectors_, panels_, panel_step_;
+  const float* packed_;  // null, or this group's
 };
 
 }  // namespace cnnkern::cpu::CNNKERN_CPU_ISA

@@ -6,10 +6,11 @@
 
 namespace cnnkern::cpu {
 
-#define CNNKERN_DECLARE_WINOGRAD(isa)                                       \
-  namespace isa {                                                           \
-  void winograd(const GatherConv& conv, const ParallelFor& parallel);       \
-  void winograd_wgrad(const ReduceConv& conv, const ParallelFor& parallel); \
+#define CNNKERN_DECLARE_WINOGRAD(isa)                                                   \
+  namespace isa {                                                                       \
+  void winograd(const GatherConv& conv, const ParallelFor& parallel);                   \
+  int64_t winograd_pack(const GatherConv& conv, void* to, const ParallelFor& parallel); \
+  void winograd_wgrad(const ReduceConv& conv, const ParallelFor& parallel);             \
   }
 CNNKERN_DECLARE_WINOGRAD(scalar)
 CNNKERN_DECLARE_WINOGRAD(avx2)
@@ -50,6 +51,24 @@ std::string refuse_winograd(const ConvProblem& p, const Isa&) {
     return number(c) + " channels of " + number(k) +
            " filters are too few to pay for the transforms of both, pairs of 16 and 32 do";
   return {};
+}
+
+int64_t pack_winograd(const ConvProblem& problem, const ConvTensors& tensors, void* to, Isa isa,
+                      const ParallelFor& parallel) {
+  // They are four times the weights: 36 MiB for 512 filters of 512 channels.
+  constexpr int64_t most_bytes = int64_t{40} << 20;
+  int64_t (*pack)(const GatherConv&, void*, const ParallelFor&) = scalar::winograd_pack;
+#if defined(__x86_64__)
+  if (isa == Isa::avx2) pack = avx2::winograd_pack;
+  if (isa == Isa::avx512) pack = avx512::winograd_pack;
+#endif
+  int64_t bytes = 0;
+  for_each_gather(problem, tensors, [&](const GatherConv& conv) {
+    bytes = pack(conv, nullptr, parallel);
+    if (bytes > most_bytes) bytes = 0;
+    else if (to) pack(conv, to, parallel);
+  });
+  return bytes;
 }
 
 void run_winograd(const ConvProblem& problem, const ConvTensors& tensors, Isa isa,

@@ -17,6 +17,9 @@ inline std::atomic<bool>& winograd_allowed() {
 }
 
 std::string refuse_winograd(const ConvProblem& problem, const Isa& isa);
+/// Of fprop; as pack_weight_cpu() (conv_cpu.h).
+int64_t pack_winograd(const ConvProblem& problem, const ConvTensors& tensors, void* to, Isa isa,
+                      const ParallelFor& parallel);
 void run_winograd(const ConvProblem& problem, const ConvTensors& tensors, Isa isa,
                   const ParallelFor& parallel);
 
