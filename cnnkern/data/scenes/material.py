@@ -78,7 +78,7 @@ def colour(rng: np.random.Generator) -> Colour:
 
 
 def pixels(image: Image.Image) -> Pixels:
-    return np.asarray(image, np.float32) / 255
+    return np.asarray(image, np.float32) / np.float32(255)
 
 
 def place(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -114,8 +117,8 @@ def _dress(
         (x1, y1), (x2, y2) = points((NECK, HEAD))
         dot(0.35 * x1 + 0.65 * x2, 0.35 * y1 + 0.65 * y2, 0.25 * torso, skin)
 
-    parts = [body, head]
-    parts += [lambda chain=chain: limb(chain, shirt, skin) for chain in (RIGHT_ARM, LEFT_ARM)]
-    parts += [lambda chain=chain: limb(chain, trousers, shirt) for chain in (RIGHT_LEG, LEFT_LEG)]
+    parts: list[Callable[[], None]] = [body, head]
+    parts += [partial(limb, arm, shirt, skin) for arm in (RIGHT_ARM, LEFT_ARM)]
+    parts += [partial(limb, leg, trousers, shirt) for leg in (RIGHT_LEG, LEFT_LEG)]
     for number in rng.permutation(len(parts)):
         parts[number]()
