@@ -25,7 +25,7 @@ from cnnkern.train.minimise import minimise
 BATCH = 16
 OVERLAP = 0.5  # of the union, from which a box has found its object
 LEAST_SCORE = 0.02  # of boxes that count for the precision; drawn are those from SURE
-SURE = 0.5
+SURE = 0.3
 CLASSES = 10
 
 

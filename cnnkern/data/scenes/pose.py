@@ -43,7 +43,8 @@ class Figures(Scenes[tuple[Tensor, Tensor]]):
         background = material.photograph(rng, SIZE, self.held_out)
         torso = rng.uniform(13, 17)
         joints = _pose(rng, torso)
-        colours = [_visible(rng, material.pixels(background)) for _ in range(3)]
+        behind = material.pixels(background)
+        colours = [_visible(rng, behind) for _ in range(3)]
         _dress(rng, ImageDraw.Draw(background), joints, torso, colours)
         scene = material.pixels(background)
         scene += rng.normal(0, 0.02, scene.shape).astype(np.float32)
@@ -56,23 +57,25 @@ def _visible(rng: np.random.Generator, behind: material.Pixels) -> material.Colo
 
 
 def _pose(rng: np.random.Generator, torso: float) -> Joints:
-    """Joints of a figure with a body of ``torso`` pixels; drawn again until they are all inside."""
+    """Joints of a figure with a body of ``torso`` pixels, at a random place within the image."""
     while True:
         lean = rng.uniform(-0.3, 0.3)
         down = np.array([np.sin(lean), np.cos(lean)])
         across = np.array([down[1], -down[0]])  # to the right of the image: the figure's left
         joints = np.zeros((len(JOINTS), 2))
-        joints[NECK] = rng.uniform(0, SIZE, 2)
-        joints[HEAD] = joints[NECK] - torso * 0.55 * down
+        joints[HEAD] = -torso * 0.55 * down
         for side, arm, leg in ((-1, RIGHT_ARM, RIGHT_LEG), (1, LEFT_ARM, LEFT_LEG)):
-            joints[arm[0]] = joints[NECK] + torso * (0.12 * down + side * 0.42 * across)
-            joints[leg[0]] = joints[NECK] + torso * (1.1 * down + side * 0.26 * across)
+            joints[arm[0]] = torso * (0.12 * down + side * 0.42 * across)
+            joints[leg[0]] = torso * (1.1 * down + side * 0.26 * across)
             raised = lean + side * rng.uniform(-0.2, 2.2)
             spread = lean + side * rng.uniform(-0.2, 0.9)
             _bend(joints, arm, raised, raised + rng.uniform(-1.0, 1.0), 0.62 * torso)
             _bend(joints, leg, spread, spread - side * rng.uniform(-0.2, 1.0), 0.78 * torso)
-        if (joints > 1).all() and (joints < SIZE - 1).all():
-            return joints
+        low, high = joints.min(0), joints.max(0)
+        room = SIZE - 2 - (high - low)
+        if (room > 0).all():
+            placed: Joints = joints - low + 1 + room * rng.random(2)
+            return placed
 
 
 def _bend(
