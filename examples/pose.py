@@ -82,7 +82,9 @@ def draw(images: Tensor, joints: Tensor, poses: Tensor, path: Path) -> None:
 
 def main(
     folder: Folder = GALLERY,
-    steps: Annotated[int, typer.Option(min=1, help="Batches for a stage.")] = 500,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Batches for a later stage; thrice for the first.")
+    ] = 400,
     scenes: Annotated[int, typer.Option(min=8, help="Held-out scenes.")] = 400,
     layers: LayersOption = Layers.cnnkern,
 ) -> dict[str, float]:

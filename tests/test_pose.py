@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pose as example
 import torch
+from shared import Layers
 
 
 def test_a_joint_is_found_within_a_fifth_of_the_bodys_diagonal():
@@ -14,3 +17,12 @@ def test_a_joint_is_found_within_a_fifth_of_the_bodys_diagonal():
     poses[0, 0, :, 1] += 0.099
     poses[0, 1, 1:, 1] += 0.101
     torch.testing.assert_close(example.found(poses, joints), torch.tensor([1.0, 1 / 14]))
+
+
+def test_each_stage_soon_finds_more_joints_of_held_out_figures(tmp_path):
+    """The mean pose, whatever the image, finds one in twenty."""
+    figures = example.main(tmp_path, 20, 60, Layers.cnnkern)
+    assert figures["PCK@0.2 after stage 3"] > figures["PCK@0.2 after stage 1"] >= 0.18
+    result = json.loads((tmp_path / "pose.json").read_text())
+    assert result["figures"] == figures and result["command"] == "python examples/pose.py"
+    assert (tmp_path / "pose.png").stat().st_size > 10_000

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import pytest
 import scene_labelling as example
 import torch
 from shared import Layers
@@ -17,11 +16,11 @@ def test_intersection_over_union_by_hand():
     torch.testing.assert_close(example.intersection_over_union(predicted, labels), wanted)
 
 
-@pytest.mark.parametrize("layers", Layers)
-def test_both_networks_label_held_out_landscapes(layers, tmp_path):
-    figures = example.main(tmp_path, 30, 40, layers)
-    assert figures["FCN-8s: mean IoU on held-out scenes"] >= 0.35
-    assert figures["U-Net: mean IoU on held-out scenes"] >= 0.5
+def test_both_networks_soon_label_held_out_landscapes(tmp_path):
+    """One label for all pixels has a mean IoU of less than 0.1."""
+    figures = example.main(tmp_path, 25, 40, Layers.cnnkern)
+    assert figures["FCN-8s: mean IoU on held-out scenes"] >= 0.4
+    assert figures["U-Net: mean IoU on held-out scenes"] >= 0.4
     result = json.loads((tmp_path / "scene_labelling.json").read_text())
     assert result["figures"] == figures
     assert all((tmp_path / name).stat().st_size > 10_000 for name in result["pictures"])
