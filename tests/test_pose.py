@@ -20,9 +20,10 @@ def test_a_joint_is_found_within_a_fifth_of_the_bodys_diagonal():
 
 
 def test_each_stage_soon_finds_more_joints_of_held_out_figures(tmp_path):
-    """The mean pose, whatever the image, finds one in twenty."""
+    """The mean pose, whatever the image, finds one in eight."""
     figures = example.main(tmp_path, 20, 60, Layers.cnnkern)
-    assert figures["PCK@0.2 after stage 3"] > figures["PCK@0.2 after stage 1"] >= 0.18
+    assert figures["PCK@0.2 after stage 3"] > figures["PCK@0.2 after stage 1"]
+    assert figures["PCK@0.2 after stage 3"] >= 0.25
     result = json.loads((tmp_path / "pose.json").read_text())
     assert result["figures"] == figures and result["command"] == "python examples/pose.py"
     assert (tmp_path / "pose.png").stat().st_size > 10_000
