@@ -266,7 +266,7 @@ class Answer(nn.Module):
 def test_deeppose_refines_with_each_joints_own_outputs():
     """Joint j moves by the answer j of box j, in halves of the box."""
     model = create("deeppose_small", joints=4, stages=2)
-    pose = [[0.0, 0.0], [0.6, 0.8], [0.0, 0.8], [0.6, 0.0]]  # extent 1, so boxes of half a side
+    pose = [[-0.6, -0.8], [0.6, 0.8], [-0.6, 0.8], [0.6, -0.8]]  # extent 2, so boxes of side 1
     answer = [[0.0, 0.25], [0.5, 0.25], [1.0, -0.25], [-1.0, 0.5]]
     model.stages[0], model.stages[1] = Answer(pose), Answer(answer)
     poses = model(torch.randn(3, 3, 64, 64))

@@ -10,7 +10,7 @@ from cnnkern.models.alexnet import AlexNet
 from cnnkern.models.initialise import initialise
 from cnnkern.models.model import Layers, Model, conv_norm, default_layers
 
-BOX = 1.0  # side of a joint's box over the pose's extent: the paper's σ
+BOX = 0.5  # side of a joint's box over the pose's extent, the diagonal of its bounding box
 LEAST_BOX = 0.25  # of the image, where the joints of a poor guess all lie together
 
 
@@ -19,7 +19,7 @@ class DeepPose(Model):
 
     Coordinates are (x, y) from −1 at the left and upper edge to 1. The first stage sees the whole
     image and names all joints at once. Each later one looks again: it cuts a box around every
-    joint as far as known, as wide as the pose's extent, magnifies it to its own input size, and
+    joint as far as known, half as wide as the pose's extent, brings it to its own input size, and
     says how far the joint is from the box's centre. All joints share the stage's network, and each
     has its own outputs. Boxes are cut by bilinear sampling at detached places, so a stage learns to
     correct its predecessor without moving it, as if trained after it.
