@@ -13,7 +13,7 @@ class Epoch:
     train_accuracy: float
     test_loss: float
     test_accuracy: float
-    lr: float = 0.0  # learning rate at its end
+    lr: float = 0.0  # learning rate of the last step
 
 
 @dataclass

@@ -59,6 +59,7 @@ class Partial:
     steps: int = 0
     loss: float = 0.0
     correct: int = 0
+    lr: float = 0.0  # of the last step
 
 
 class Trainer:
@@ -103,7 +104,7 @@ class Trainer:
 
         Args:
             on_step: is told each step's loss.
-            stop: is asked at each step; if it says so in any process, all stop after the step.
+            stop: is asked after each step; if it says so in any process, all stop there.
 
         Raises:
             Stopped: ``stop`` said so. The next call goes on.
@@ -111,7 +112,8 @@ class Trainer:
         number, count = len(self.history.epochs), len(self._data.train_labels)
         order = torch.randperm(count, generator=_generator(self._seed(Draw.order)))
         for batch in order.split(self.settings.batch_size)[self.partial.steps :]:
-            loss, correct, stopping = self._step(batch, stop())
+            self.partial.lr = self._optimizer.param_groups[0]["lr"]
+            loss, correct, stopping = self._step(batch, stop)
             self.history.step_losses.append(loss)
             self.partial.steps += 1
             self.partial.loss += loss * len(batch)
@@ -120,15 +122,14 @@ class Trainer:
             if stopping:
                 raise Stopped(f"in epoch {number + 1}, after step {self.partial.steps}")
 
-        test, lr = self.evaluate(), self._optimizer.param_groups[0]["lr"]
+        test = self.evaluate()
         mean, accuracy = self.partial.loss / count, self.partial.correct / count
-        epoch = Epoch(mean, accuracy, test.loss, test.accuracy, lr)
-        self._schedule.after_epoch()
+        epoch = Epoch(mean, accuracy, test.loss, test.accuracy, self.partial.lr)
         self.history.epochs.append(epoch)
         self.partial = Partial()
         return epoch
 
-    def _step(self, batch: Tensor, stop: bool) -> tuple[float, int, bool]:
+    def _step(self, batch: Tensor, stop: Callable[[], bool]) -> tuple[float, int, bool]:
         """One optimiser step: the batch's mean loss, how many were right, whether to stop."""
         rank, processes = distributed.rank(), distributed.world_size()
         mine = batch[rank::processes]
@@ -151,10 +152,10 @@ class Trainer:
         # The gradient's mean over processes becomes the mean over the batch's samples.
         (loss * share).backward()
         self._optimizer.step()
-        self._schedule.after_step()
+        self._schedule.after_step(ends_epoch=self.partial.steps + 1 == self.steps_per_epoch)
 
         correct = int((logits.argmax(1) == labels).sum()) if share else 0
-        sums = [loss.item() * share / processes, correct, stop]
+        sums = [loss.item() * share / processes, correct, stop()]
         total_loss, total_correct, stopping = distributed.sum_over_processes(sums, self._device)
         return total_loss, int(total_correct), stopping > 0
 
@@ -197,7 +198,7 @@ class Trainer:
             ValueError: settings, data or model are others than the checkpoint's.
         """
         for name, value in asdict(self.settings).items():
-            if name == "epochs" and not self._schedule.fixed_length:
+            if name == "epochs" and not self._schedule.depends_on_epochs:
                 continue  # such a run may be prolonged
             if (saved := checkpoint.settings.get(name)) != value:
                 raise ValueError(

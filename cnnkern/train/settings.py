@@ -110,9 +110,8 @@ class Schedule:
         self, optimizer: torch.optim.Optimizer, settings: Settings, steps_per_epoch: int
     ) -> None:
         steps = settings.epochs * steps_per_epoch
-        self.by_step = settings.schedule in ("cosine", "one-cycle")
-        # One-cycle knows no step beyond the last: the run must not be longer than it was to be.
-        self.fixed_length = settings.schedule != "exponential"
+        self._by_step = settings.schedule in ("cosine", "one-cycle")
+        self.depends_on_epochs = settings.schedule != "exponential"
         self.scheduler: lr_scheduler.LRScheduler
         if settings.schedule == "cosine":
             self.scheduler = lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -127,10 +126,6 @@ class Schedule:
         else:
             self.scheduler = lr_scheduler.ExponentialLR(optimizer, settings.decay)
 
-    def after_step(self) -> None:
-        if self.by_step:
-            self.scheduler.step()
-
-    def after_epoch(self) -> None:
-        if not self.by_step:
+    def after_step(self, ends_epoch: bool) -> None:
+        if self._by_step or ends_epoch:
             self.scheduler.step()
