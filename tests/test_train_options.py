@@ -1,6 +1,7 @@
 """Losses, optimisers, schedules, augmentations, logs, stops between steps, and predictions."""
 
 import csv
+import importlib.util
 import math
 import random
 import signal
@@ -33,6 +34,7 @@ from cnnkern.train import (
 )
 from cnnkern.train.augment import AUGMENTATIONS, Augment
 from cnnkern.train.settings import mean_squared_error
+from cnnkern.visualize import compare_runs
 
 QUIET = Console(quiet=True)
 
@@ -142,6 +144,19 @@ def test_every_loss_and_activation_learns(digits: Dataset, loss: str, activation
     trainer = Trainer(LeNet5(activation=activation), digits, settings)
     losses = [trainer.run_epoch().train_loss for _ in range(6)]
     assert losses[-1] < 0.97 * losses[0]
+
+
+def test_the_experiment_draws_each_loss_and_activation(digits: Dataset, tmp_path: Path) -> None:
+    file = Path(__file__).parent.parent / "examples/losses_and_activations.py"
+    spec = importlib.util.spec_from_file_location("losses_and_activations", file)
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    runs = example.compare(digits, 2, QUIET)
+    assert [*runs] == ["cross-entropy", "mse"]
+    losses = [run.epochs[-1].test_loss for runs_of in runs.values() for run in runs_of.values()]
+    assert len(set(losses)) == 6, "every run is another"
+    picture = compare_runs(runs, tmp_path / "runs.png")
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_bfloat16_trains_nearly_alike(digits: Dataset) -> None:
