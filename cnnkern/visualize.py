@@ -13,14 +13,14 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor, nn
 
 from cnnkern.data import Dataset
-from cnnkern.train import Evaluation, History, Trainer
+from cnnkern.train import Evaluation, History, Trainer, evaluate
 
 BLUE, ORANGE, GREY, GREEN = "#2f6fb0", "#e07b39", "#6b7280", "#3d8b4f"
 
 
 def write_all(trainer: Trainer, data: Dataset, folder: Path) -> list[Path]:
     """Every picture of this module, for a network that was trained on ``data``."""
-    evaluation = trainer.evaluate()
+    evaluation = evaluate(trainer.model, data.test_images, data.test_labels)
     return [
         learning_curve(trainer.history, folder / "learning_curve.png"),
         filters(trainer.model, folder / "filters.png"),
