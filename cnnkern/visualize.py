@@ -80,7 +80,7 @@ def compare_runs(runs: Mapping[str, Mapping[str, History]], path: str | Path) ->
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, loc="lower right")
+        axes.legend(frameon=False)
     panels[0].set_ylabel("held-out accuracy [%]")
     return _save(figure, path)
 
