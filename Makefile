@@ -5,7 +5,7 @@ BIN := .venv/bin
 # CuTe, for tests/test_oracles.py alone. Its Python half, and what that requires, stay unused.
 HEADERS := nvidia-cutlass==4.2.0
 
-.PHONY: demo test examples build gpu-check lint format clean
+.PHONY: demo test examples build kill-check gpu-check lint format clean
 
 demo: build
 	$(BIN)/cnnkern demo
@@ -16,6 +16,10 @@ test: build
 # Every application, end to end; then open out/gallery/index.html.
 examples: build
 	$(BIN)/python tools/gallery.py
+
+# Kills training ten times at random and resumes it: the same bits must come out.
+kill-check: build
+	$(BIN)/python tests/kill_training.py --kills 10
 
 # On a machine with a GPU: builds for it, tests, sanitizes, and times against cuDNN.
 gpu-check: .venv/installed

@@ -13,6 +13,9 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
+from cnnkern.cli_options import Device, TensorDevice, require
+from cnnkern.cli_train import predict, train
+
 
 class Commands(TyperGroup):
     """What a user can put right ends in one sentence and exit code 2."""
@@ -28,21 +31,9 @@ class Commands(TyperGroup):
             raise typer.Exit(2) from error
 
 
-class Device(str, Enum):
-    cpu = "cpu"
-    cuda = "cuda"
-
-
 class Suite(str, Enum):
     cpu = "cpu"
     nets = "nets"
-
-
-class Backend(str, Enum):
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-    emulator = "emulator"
 
 
 app = typer.Typer(
@@ -73,22 +64,7 @@ SuiteOption = Annotated[
 Quick = Annotated[bool, typer.Option("--quick", help="A suite on one image, small for networks.")]
 Results = Annotated[Path, typer.Option(help="Folder of the CSV file (rows are added) and picture.")]
 Budget = Annotated[float, typer.Option(min=0.001, help="Seconds of sampling for each timed call.")]
-TensorDevice = Annotated[Device, typer.Option(help="Where the tensors live.")]
 ModelName = Annotated[str, typer.Argument(help="A model's name, such as lenet5.")]
-Data = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder of MNIST-style IDX files, or one of them; else scikit-learn's digits."
-    ),
-]
-Epochs = Annotated[int, typer.Option(min=1, help="Epochs, those of a resumed run included.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Images a step.")]
-LearningRate = Annotated[float, typer.Option(help="Learning rate of the first epoch.")]
-Seed = Annotated[int, typer.Option(help="Determines every random choice.")]
-CheckpointFile = Annotated[Path | None, typer.Option(help="File written after each epoch.")]
-ResumeFile = Annotated[Path | None, typer.Option(help="Checkpoint to go on from.")]
-BackendOption = Annotated[Backend, typer.Option(help="Which kernels run.")]
-Pictures = Annotated[Path | None, typer.Option(help="Folder for pictures of the result.")]
 
 
 @app.command()
@@ -190,7 +166,7 @@ def bench(
             raise ValueError("bench: the suites run on the CPU")
         _bench_suite(suite, quick, budget, out)
         return
-    _require(device)
+    require(device)
     net, problems = benchmark.resolve(target)
     console = Console()
     rows = benchmark.run_with_progress(problems, net, device.value, budget, console)
@@ -218,55 +194,8 @@ def _bench_suite(suite: Suite, quick: bool, budget: float, out: Path) -> None:
     console.print(f"rows added to {out / name}.csv", highlight=False, soft_wrap=True)
 
 
-@app.command()
-def train(
-    model: Annotated[str, typer.Option(help="The network to train.")] = "lenet5",
-    data: Data = None,
-    epochs: Epochs = 12,
-    batch_size: BatchSize = 32,
-    lr: LearningRate = 0.01,
-    seed: Seed = 0,
-    checkpoint: CheckpointFile = None,
-    resume: ResumeFile = None,
-    device: TensorDevice = Device.cpu,
-    backend: BackendOption = Backend.auto,
-    out: Pictures = None,
-) -> None:
-    """Trains a network on handwritten digits or on IDX files."""
-    import torch
-
-    import cnnkern
-    from cnnkern.data import load_digits, load_idx
-    from cnnkern.models import create, model_class
-    from cnnkern.train import Settings, Trainer, fit, load_checkpoint, save_checkpoint
-
-    _require(device)
-    if (task := model_class(model).task) != "classification":
-        raise ValueError(f"train: {model} is a network for {task}, not for classification")
-    console = Console()
-    settings = Settings(batch_size=batch_size, lr=lr, seed=seed)
-    dataset = load_idx(data) if data else load_digits(seed)
-    torch.manual_seed(seed)
-    network = create(model, num_classes=dataset.classes, in_channels=dataset.channels)
-    trainer = Trainer(network, dataset, settings, device.value)
-    if resume:
-        trainer.resume(load_checkpoint(resume))
-        if (done := len(trainer.history.epochs)) >= epochs:
-            raise ValueError(f"{resume} has {done} epochs already; ask for more with --epochs")
-
-    def save() -> None:
-        if checkpoint:
-            save_checkpoint(checkpoint, trainer.checkpoint())
-
-    with cnnkern.backend(backend.value):
-        fit(trainer, epochs, console, on_epoch=save)
-        accuracy = trainer.evaluate().accuracy
-        console.print(f"[bold]{accuracy:.2%}[/] of the held-out images are classified rightly")
-        if out:
-            from cnnkern.visualize import write_all
-
-            for path in write_all(trainer, dataset, out):
-                console.print(f"wrote {path}", highlight=False)
+app.command()(train)
+app.command()(predict)
 
 
 @app.command()
@@ -277,16 +206,6 @@ def demo(
     from cnnkern.demo import run
 
     run(out, Console())
-
-
-def _require(device: Device) -> None:
-    import torch
-
-    if device is Device.cuda and not torch.cuda.is_available():
-        raise ValueError(
-            "--device cuda: torch sees no GPU here; use --device cpu "
-            "(train --backend emulator runs the CUDA kernels without a GPU)"
-        )
 
 
 def _volume(shape: tuple[int, ...]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -12,14 +13,14 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor, nn
 
 from cnnkern.data import Dataset
-from cnnkern.train import Evaluation, History, Trainer
+from cnnkern.train import Evaluation, History, Trainer, evaluate
 
-BLUE, ORANGE, GREY = "#2f6fb0", "#e07b39", "#6b7280"
+BLUE, ORANGE, GREY, GREEN = "#2f6fb0", "#e07b39", "#6b7280", "#3d8b4f"
 
 
 def write_all(trainer: Trainer, data: Dataset, folder: Path) -> list[Path]:
     """Every picture of this module, for a network that was trained on ``data``."""
-    evaluation = trainer.evaluate()
+    evaluation = evaluate(trainer.model, data.test_images, data.test_labels)
     return [
         learning_curve(trainer.history, folder / "learning_curve.png"),
         filters(trainer.model, folder / "filters.png"),
@@ -39,7 +40,7 @@ def learning_curve(history: History, path: str | Path) -> Path:
     loss.plot(positions, history.step_losses, color=BLUE, alpha=0.25, linewidth=0.8, label="a step")
     loss.plot(epochs, [e.train_loss for e in history.epochs], color=BLUE, label="training, mean")
     loss.plot(epochs, [e.test_loss for e in history.epochs], color=ORANGE, label="held out")
-    loss.set(yscale="log", xlabel="epoch", ylabel="cross-entropy [nats]", title="Loss")
+    loss.set(yscale="log", xlabel="epoch", ylabel="loss", title="Loss")
 
     for name, color, values in (
         ("training, distorted images", BLUE, [100 * e.train_accuracy for e in history.epochs]),
@@ -63,6 +64,24 @@ def learning_curve(history: History, path: str | Path) -> Path:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
+    return _save(figure, path)
+
+
+def compare_runs(runs: Mapping[str, Mapping[str, History]], path: str | Path) -> Path:
+    """Held-out accuracy an epoch: a panel for each key, in it a curve for each run."""
+    figure = Figure(figsize=(5 * len(runs), 4), layout="constrained")
+    panels = figure.subplots(1, len(runs), sharey=True, squeeze=False)[0]
+    for axes, (title, histories) in zip(panels, runs.items()):
+        for color, (name, history) in zip((BLUE, ORANGE, GREY, GREEN), histories.items()):
+            values = [100 * epoch.test_accuracy for epoch in history.epochs]
+            label = f"{name}, {values[-1]:.1f} % in the end"
+            axes.plot(range(1, len(values) + 1), values, color=color, marker="o", ms=3, label=label)
+        axes.set(title=title, xlabel="epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    panels[0].set_ylabel("held-out accuracy [%]")
     return _save(figure, path)
 
 

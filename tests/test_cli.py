@@ -21,7 +21,7 @@ def run(*arguments: object) -> Result:
 def test_python_m_cnnkern() -> None:
     command = [sys.executable, "-m", "cnnkern", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    for name in ("info", "explain", "kernels", "summary", "models", "bench", "train", "demo"):
+    for name in ("info", "explain", "kernels", "summary", "models", "bench", "train", "predict"):
         assert name in done.stdout
 
 
@@ -129,9 +129,17 @@ def test_train_saves_resumes_and_draws(tmp_path: Path) -> None:
         ("bench frog", "'frog' is no network (alexnet, "),
         ("bench n1c3", "gives neither h nor w"),
         ("train --model frog", "there is no model named 'frog'"),
-        ("train --data /absent", "/absent: no such file or folder"),
+        ("train --data /absent", "/absent: no such file or folder, nor a data set"),
         ("train --resume /absent.pt", "/absent.pt: no such checkpoint"),
         ("train --lr 0", "learning rate must be positive, but is 0.0"),
+        ("train --loss frog", "loss must be one of cross-entropy, mse, but is 'frog'"),
+        ("train --augment frog", "augmentation must be one of crop, translate, mirror, rotate, ph"),
+        ("train --schedule frog", "schedule must be one of exponential, cosine, step, one-cycle,"),
+        ("train --init frog", "there is no initialisation named 'frog'"),
+        ("train --activation frog", "there is no activation named 'frog'; known: relu, tanh, sig"),
+        ("train --model vgg11_small --activation tanh", "--activation goes with lenet5, not with"),
+        ("train --model text_cnn_small", "train: digits holds pictures, but text_cnn_small reads"),
+        ("predict /absent.pt picture.png", "/absent.pt: no such checkpoint"),
     ],
 )
 def test_errors_are_one_sentence_and_code_2(arguments: str, sentence: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cnnkern.data import Dataset, load_digits, load_idx, read_idx
-from cnnkern.data.dataset import fit_to_32
+from cnnkern.data.dataset import fit_to
 
 PARTS = {
     "train-images-idx3-ubyte": (0, 28, 28),
@@ -68,7 +68,7 @@ def test_the_seed_draws_the_split(digits: Dataset) -> None:
 
 def test_28x28_images_only_get_a_border() -> None:
     images = torch.rand(2, 1, 28, 28)
-    bigger = fit_to_32(images)
+    bigger = fit_to(images)
     assert torch.equal(bigger[:, :, 2:30, 2:30], images)
     assert bigger.sum() == pytest.approx(images.sum().item(), rel=1e-5)
 

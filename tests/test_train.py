@@ -14,7 +14,6 @@ from cnnkern.data import Dataset, load_digits
 from cnnkern.demo import EPOCHS
 from cnnkern.models import LeNet5, create
 from cnnkern.train import Settings, Trainer, evaluate, load_checkpoint, save_checkpoint
-from cnnkern.train.augment import distort
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +65,7 @@ def test_lenet5_learns_digits(digits: Dataset) -> None:
 def test_first_50_losses_equal_those_on_torch_layers(digits: Dataset) -> None:
     # At a greater rate the first steps amplify rounding so much that PyTorch's curve in
     # channels_last departs from its own in contiguous by more than 1e-4.
-    data, settings = first(digits, train=800), {"batch_size": 16, "lr": 0.002}
+    data, settings = first(digits, train=800), {"batch_size": 16, "lr": 0.001}
     ours = make_trainer(data, cnnkern, **settings)
     theirs = make_trainer(data, torch.nn, **settings)
     ours.run_epoch(), theirs.run_epoch()
@@ -177,18 +176,6 @@ def test_resume_refuses_what_does_not_fit(digits: Dataset, tmp_path: Path) -> No
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be"):
         Settings(**wrong)
-
-
-def test_distortions_are_mild_and_differ_by_image() -> None:
-    images = torch.zeros(8, 1, 32, 32)
-    images[:, :, 12:20, 12:20] = 1
-    distorted = distort(images)
-    assert distorted.shape == images.shape
-    assert len({image.numpy().tobytes() for image in distorted}) == 8
-    assert (distorted.sum((1, 2, 3)) / 64 - 1).abs().max() < 0.35
-    rows = torch.arange(32.0)
-    centre = (distorted.sum((1, 3)) * rows).sum(1) / distorted.sum((1, 2, 3))
-    assert (centre - 15.5).abs().max() < 2.5
 
 
 def test_evaluation_counts_and_averages() -> None:

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnkern.data.dataset import Dataset, fit_to_32, normalized
+from cnnkern.data.dataset import Dataset, fit_to, normalized
 
 _UNSIGNED_BYTE = 0x08
 _FILE = re.compile(
@@ -54,11 +54,18 @@ def read_idx(path: str | Path) -> NDArray[np.uint8]:
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
-def load_idx(path: str | Path) -> Dataset:
+def holds_idx(path: Path) -> bool:
+    """Whether ``path`` is a file of such a set, or a folder with one."""
+    files = path.iterdir() if path.is_dir() else [path]
+    return any(_FILE.fullmatch(file.name) for file in files)
+
+
+def load_idx(path: str | Path, size: int = 32) -> Dataset:
     """The four files of a data set: images and labels, for training (train-) and test (t10k-).
 
     Args:
         path: their folder, or one of the four, if the folder holds several data sets.
+        size: pixels a side of the images that are returned.
     """
     path = Path(path)
     if not path.exists():
@@ -89,12 +96,12 @@ def load_idx(path: str | Path) -> Dataset:
             raise ValueError(f"{folder}: {name} (or {name}.gz) is missing")
     return normalized(
         prefix.strip("-_.") or folder.resolve().name,
-        _load_part(files["train", "images"], files["train", "labels"]),
-        _load_part(files["test", "images"], files["test", "labels"]),
+        _load_part(files["train", "images"], files["train", "labels"], size),
+        _load_part(files["test", "images"], files["test", "labels"], size),
     )
 
 
-def _load_part(image_file: Path, label_file: Path) -> tuple[Tensor, Tensor]:
+def _load_part(image_file: Path, label_file: Path, size: int) -> tuple[Tensor, Tensor]:
     images, labels = read_idx(image_file), read_idx(label_file)
     if images.ndim != 3:
         raise ValueError(f"{image_file}: {images.ndim} axes, but images have 3 (N, H, W)")
@@ -103,4 +110,4 @@ def _load_part(image_file: Path, label_file: Path) -> tuple[Tensor, Tensor]:
     if len(images) == 0 or len(images) != len(labels):
         raise ValueError(f"{image_file}: {len(images)} images, but {len(labels)} labels")
     pixels = torch.from_numpy(images.astype(np.float32)) / 255
-    return fit_to_32(pixels[:, None]), torch.from_numpy(labels.astype(np.int64))
+    return fit_to(pixels[:, None], size), torch.from_numpy(labels.astype(np.int64))

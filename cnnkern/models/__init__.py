@@ -114,5 +114,7 @@ def create(name: str, **kwargs: Any) -> Model:
     Raises:
         ValueError: there is no network of that name.
     """
-    model = model_class(name)
-    return model(**_MODELS[name][1], **kwargs)
+    model = model_class(name)(**_MODELS[name][1], **kwargs)
+    arguments = {key: value for key, value in kwargs.items() if key != "layers"}
+    model.recipe = {"name": name, "arguments": arguments}
+    return model

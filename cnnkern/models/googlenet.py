@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -21,10 +22,12 @@ class GoogLeNetOutputs(NamedTuple):
     aux_logits2: Tensor
     aux_logits1: Tensor
 
-    def loss(self, labels: Tensor) -> Tensor:
-        """Cross-entropy of all three classifiers, the auxiliary ones at 0.3."""
-        auxiliary = sum(F.cross_entropy(logits, labels) for logits in self[1:])
-        return F.cross_entropy(self.logits, labels) + AUXILIARY_WEIGHT * auxiliary
+    def loss(
+        self, labels: Tensor, criterion: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy
+    ) -> Tensor:
+        """Cross-entropy (or another criterion) of all three, the auxiliary ones at 0.3."""
+        auxiliary = sum(criterion(logits, labels) for logits in self[1:])
+        return criterion(self.logits, labels) + AUXILIARY_WEIGHT * auxiliary
 
 
 class BasicConv2d(nn.Module):

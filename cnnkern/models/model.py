@@ -50,6 +50,7 @@ class Model(nn.Module):
 
     input_shape: tuple[int, ...]
     task: ClassVar[str] = "classification"
+    recipe: dict[str, Any] | None = None  # name and arguments, where `create` made the network
 
     def example(self, batch: int = 1) -> Tensor:
         """A batch of zeros that the network accepts, on the device of its parameters.

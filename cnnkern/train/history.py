@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the training set. Losses are means of the cross-entropy in nats."""
+    """One pass over the training set. Losses are means, of the cross-entropy in nats."""
 
     train_loss: float
     train_accuracy: float
     test_loss: float
     test_accuracy: float
+    lr: float = 0.0  # learning rate of the last step
 
 
 @dataclass
