@@ -37,7 +37,7 @@ def excite(
     """For each unit the image from 0 to 1 that excites it most: (len(units), C, H, W).
 
     Gradient ascent from noise on the unit's output less ``penalty`` times ‖x‖² (Simonyan, Vedaldi,
-    Zisserman, 2014). A blur every few steps keeps noise away that no image has (Yosinski et al.,
+    Zisserman, 2014). A blur after each step keeps noise away that no image has (Yosinski et al.,
     2015). A convolution's unit is a channel's middle place; random numbers come from torch's global
     generator.
 
@@ -51,7 +51,7 @@ def excite(
     """
     chosen = torch.arange(len(units)), torch.tensor(units)
     images = (0.5 + 0.1 * torch.randn(len(units), *shape)).clamp(0, 1)
-    for step in range(steps):
+    for _ in range(steps):
         images.requires_grad_()
         output = feature_maps(model, layer, images)[chosen]
         if output.ndim == 3:
@@ -60,9 +60,10 @@ def excite(
         (gradient,) = torch.autograd.grad(goal, images)
         with torch.no_grad():
             size = gradient.flatten(1).norm(dim=1).clamp_min(1e-12)
-            images = (images + gradient / size[:, None, None, None]).clamp(0, 1)
-            if step % 5 == 0 and step < steps - 5:
-                images = gaussian_blur(images, [3, 3], [0.6, 0.6])
+            images = gaussian_blur(
+                images + gradient / size[:, None, None, None], [5, 5], [1.0, 1.0]
+            )
+            images = images.clamp(0, 1)
     return images.detach()
 
 

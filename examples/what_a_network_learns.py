@@ -14,16 +14,15 @@ from cnnkern.attribution import excite, feature_maps, occlusion, saliency
 from cnnkern.data import load_digits
 from cnnkern.visualize import filters, heat_maps, image_grid
 
-HIDDEN = 0.05  # of the pixels, when the most salient ones are made black
+INVERTED = 0.05  # of the pixels, when the most salient ones are exchanged with their opposites
 SQUARE = 7  # pixels a side of what occlusion hides
 
 
-def hide(images: Tensor, importance: Tensor) -> Tensor:
-    """Images (N, 1, H, W) with their most important pixels, by (N, H, W), made black."""
-    count = round(HIDDEN * importance[0].numel())
-    most = importance.flatten(1).topk(count).indices
-    flat = images.flatten(1).scatter(1, most, 0.0)
-    return flat.view_as(images)
+def invert(images: Tensor, importance: Tensor) -> Tensor:
+    """Images (N, 1, H, W) with black for white in their most important pixels, by (N, H, W)."""
+    flat = images.flatten(1)
+    most = importance.flatten(1).topk(round(INVERTED * flat.shape[1])).indices
+    return flat.scatter(1, most, 1 - flat.gather(1, most)).view_as(images)
 
 
 def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
@@ -70,13 +69,12 @@ def main(
         excited = model(drawn).softmax(1).diagonal()
         best_real = model(pixels).amax(0)
         ratio = (model(drawn).diagonal() / best_real).mean()
-    noise = torch.rand_like(salient)
+    share = f"{INVERTED:.0%} of the pixels inverted"
+    worst, chance = (invert(pixels, by) for by in (salient, torch.rand_like(salient)))
     figures = {
         "held-out accuracy": accuracy(model, pixels, labels),
-        f"most salient {HIDDEN:.0%} of the pixels black": accuracy(
-            model, hide(pixels, salient), labels
-        ),
-        f"random {HIDDEN:.0%} of the pixels black": accuracy(model, hide(pixels, noise), labels),
+        f"most salient {share}": accuracy(model, worst, labels),
+        f"random {share}": accuracy(model, chance, labels),
         "probability lost to the worst square, mean": float(lost.amax((1, 2)).mean()),
         "exciting images: confidence, mean": float(excited.mean()),
         "exciting images: logit over the best real one's": float(ratio),
