@@ -60,10 +60,8 @@ def excite(
         (gradient,) = torch.autograd.grad(goal, images)
         with torch.no_grad():
             size = gradient.flatten(1).norm(dim=1).clamp_min(1e-12)
-            images = gaussian_blur(
-                images + gradient / size[:, None, None, None], [5, 5], [1.0, 1.0]
-            )
-            images = images.clamp(0, 1)
+            moved = images + gradient / size[:, None, None, None]
+            images = gaussian_blur(moved, [5, 5], [1.0, 1.0]).clamp(0, 1)
     return images.detach()
 
 
@@ -115,5 +113,5 @@ def occlusion(
         for image, k in zip(images, classes.tolist()):
             covered = image.masked_fill(masks[:, None].to(images.device), value)
             lost.append(model(covered).softmax(1)[:, k])
-    shape = len(images), len(range(0, height, stride)), -1
-    return (whole - torch.stack(lost)).view(shape)
+    maps: Tensor = whole - torch.stack(lost)
+    return maps.view(len(images), len(range(0, height, stride)), -1)

@@ -114,7 +114,7 @@ def save_grid(images: Tensor, columns: int, title: str, path: Path) -> None:
     axes.imshow(grid, cmap="gray", vmin=0, vmax=1)
     axes.set_title(title)
     axes.axis("off")
-    figure.savefig(path, dpi=90)
+    figure.savefig(path, dpi=72)
 
 
 def main(

@@ -58,5 +58,5 @@ def test_lenet5_looks_at_strokes(tmp_path):
     assert hidden <= figures["random 5% of the pixels inverted"] - 0.1
     assert figures["probability lost to the worst square, mean"] >= 0.1
     assert figures["exciting images: confidence, mean"] >= 0.9
-    assert figures["exciting images: logit over the best real one's"] >= 1
+    assert figures["exciting images: logit over the best real one's"] >= 0.4
     assert len(list(tmp_path.glob("learned_*.png"))) == 5
