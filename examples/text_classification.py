@@ -161,7 +161,8 @@ def draw_ngrams(names: list[str], ngrams: list[list[tuple[str, float]]], path: P
         # What the user wrote may hold a $, which matplotlib takes for mathematics.
         axes.set_yticks(places, [text.replace("$", r"\$") for text, _ in found])
         axes.invert_yaxis()
-        axes.set_title(f"{name}: what the strongest filters add to its logit", fontsize=10)
+        axes.set_title(name, fontsize=10)
+        axes.set_xlabel("added to the logit", fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=90)
 

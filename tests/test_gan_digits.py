@@ -42,6 +42,5 @@ def test_a_generator_that_trained_briefly_draws_what_it_was_asked_for():
         images = example.draw(generator, example.codes(asked))
         answers = classifier(images).argmax(1)
     assert images.min() >= 0 and images.max() <= 1
-    print((answers == asked).float().mean())
-    assert (answers == asked).float().mean() >= 0.4
+    assert (answers == asked).float().mean() >= 0.7
     assert len(answers.unique()) >= 8
