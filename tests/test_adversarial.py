@@ -81,7 +81,7 @@ def test_projection_finds_the_code_of_a_drawn_image():
 
 
 def test_attack_is_felt_and_both_defences_help(tmp_path):
-    figures = example.main(tmp_path, epochs=2, descent=5, images=60)
+    figures = example.main(tmp_path, epochs=3, descent=5, images=150)
     clean, attacked = figures["clean accuracy"], figures["as trained, FGSM, ε = 0.15"]
     assert clean >= 0.9 and attacked <= clean - 0.2
     assert figures["as trained, PGD, ε = 0.15"] <= attacked + 0.02

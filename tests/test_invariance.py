@@ -1,4 +1,4 @@
-"""examples/invariance.py: what each change does, and that augmentation widens the curves."""
+"""examples/invariance.py: what each change does, and what augmentation does in a few epochs."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def test_changes_go_the_way_that_the_axis_says():
     assert example.CHANGES["illumination"].apply(images, 0.5).max() == pytest.approx(0.25)
 
 
-def test_augmentation_widens_every_curve(tmp_path):
+def test_augmentation_soon_widens_the_curves_of_translation_and_scale(tmp_path):
     figures = example.main(tmp_path, 4)
     assert figures["unchanged digits, without augmentation"] >= 0.93
-    for name in ("translation", "rotation", "scale"):
+    for name in ("translation", "scale"):
         mean = f"{name}, mean of the curve"
         without, augmented = (
             figures[f"{mean}, {text} augmentation"] for text in ("without", "with")
         )
-        assert augmented > without + 0.02, name
+        assert augmented > without + 0.03, name
     assert (tmp_path / "invariance.png").exists()
