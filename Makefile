@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # CuTe, for tests/test_oracles.py alone. Its Python half, and what that requires, stay unused.
 HEADERS := nvidia-cutlass==4.2.0
+TEXTS := out/texts/vaderSentiment-0.5.zip
 
 .PHONY: demo test examples build kill-check gpu-check lint format clean
 
@@ -14,12 +15,17 @@ test: build
 	$(BIN)/python -m pytest
 
 # Every application, end to end; then open out/gallery/index.html.
-examples: build
+examples: build $(TEXTS)
 	$(BIN)/python tools/gallery.py
 
 # Kills training ten times at random and resumes it: the same bits must come out.
 kill-check: build
 	$(BIN)/python tests/kill_training.py --kills 10
+
+# The texts of examples/text_classification.py are in the source package alone.
+$(TEXTS): .venv/requirements
+	$(BIN)/python -m pip download --disable-pip-version-check --quiet --no-deps \
+	    --no-build-isolation --dest $(@D) vaderSentiment==0.5
 
 # On a machine with a GPU: builds for it, tests, sanitizes, and times against cuDNN.
 gpu-check: .venv/installed

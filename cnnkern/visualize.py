@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -164,6 +164,55 @@ def confusion_matrix(evaluation: Evaluation, path: str | Path) -> Path:
     )
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
+    return _save(figure, path)
+
+
+def image_grid(images: Tensor, columns: int, title: str, path: str | Path) -> Path:
+    """Grey images (N, H, W) side by side, row by row; each has its own range from black to white.
+
+    Maps of a layer have no common unit, so what is bright in one says nothing about another.
+    """
+    low, high = images.amin((1, 2), keepdim=True), images.amax((1, 2), keepdim=True)
+    grid = _grid((images - low) / (high - low).clamp_min(1e-12), columns)
+    width = min(max(0.8 * columns, 5), 11)
+    height = width * grid.shape[0] / grid.shape[1]
+    figure = Figure(figsize=(width, height + 0.4), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(grid, cmap="gray", vmin=0, vmax=1)
+    axes.set_title(title, fontsize=10)
+    axes.axis("off")
+    return _save(figure, path)
+
+
+def heat_maps(
+    images: Tensor, maps: Tensor, titles: Sequence[str], label: str, path: str | Path
+) -> Path:
+    """Each image, and beside it the same image under its map.
+
+    Args:
+        images: (N, C, H, W) from 0 to 1.
+        maps: (N, H', W') of which a large value is important; stretched over the images.
+        titles: one an image.
+        label: what the colours mean.
+    """
+    columns = min(len(images), 5)
+    rows = math.ceil(len(images) / columns)
+    figure = Figure(figsize=(2.1 * columns + 0.6, 4.3 * rows), layout="constrained")
+    panels = figure.subplots(2 * rows, columns, squeeze=False)
+    limit = float(maps.max())
+    height, width = images.shape[-2:]
+    for axes in panels.flat:
+        axes.axis("off")
+    for index, (image, heat, title) in enumerate(zip(images, maps, titles, strict=True)):
+        row, column = divmod(index, columns)
+        for axes in panels[2 * row : 2 * row + 2, column]:
+            axes.imshow(image.movedim(0, -1).clamp(0, 1), cmap="gray", vmin=0, vmax=1)
+        panels[2 * row, column].set_title(title, fontsize=10)
+        extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+        colors = panels[2 * row + 1, column].imshow(
+            heat, cmap="inferno", alpha=0.75, vmin=0, vmax=limit, extent=extent
+        )
+    figure.colorbar(colors, ax=panels, label=label, shrink=0.7)
     return _save(figure, path)
 
 

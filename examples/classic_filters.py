@@ -9,6 +9,7 @@ turned round. Both are one call of cnnkern.
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnkern import functional as F
+from cnnkern.gallery import write_result
 from cnnkern.visualize import BLUE, GREY, ORANGE
 
 Array = NDArray[np.float64]
@@ -103,7 +105,7 @@ def draw_signals(path: Path) -> Path:
     gain.set(title="Its gain", xlabel="frequency [Hz]", ylabel="dB", xlim=(0, 400), ylim=(-90, 5))
     for axes in (average, passed, gain):
         axes.legend(loc="upper right", ncols=3, fontsize="small")
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=90)
     return path
 
 
@@ -123,14 +125,36 @@ def draw_kernels(path: Path) -> Path:
     for axes, (name, picture) in zip(figure.subplots(2, 3).flat, pictures.items()):
         axes.imshow(picture.clamp(0, 1).permute(1, 2, 0).numpy())
         axes.set(title=name, xticks=[], yticks=[])
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=72)
     return path
 
 
 def main(folder: Path) -> None:
+    start = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
-    print(f"wrote {draw_signals(folder / 'classic_signals.png')}")
-    print(f"wrote {draw_kernels(folder / 'classic_kernels.png')}")
+    pictures = [
+        draw_signals(folder / "classic_signals.png"),
+        draw_kernels(folder / "classic_kernels.png"),
+    ]
+    noise = np.random.default_rng(0).standard_normal(400)
+    wanted = np.convolve(noise, np.full(9, 1 / 9), mode="same")
+    figures = {
+        "moving average: difference from numpy.convolve": float(
+            np.abs(moving_average(noise, 9) - wanted).max()
+        ),
+        "low-pass: sum of its taps": float(low_pass(TAPS, CUTOFF, RATE).sum()),
+    }
+    for picture in pictures:
+        print(f"wrote {picture}")
+    write_result(
+        folder,
+        "classic_filters",
+        "Moving average, low-pass and classic kernels",
+        "python examples/classic_filters.py",
+        time.perf_counter() - start,
+        figures,
+        [picture.name for picture in pictures],
+    )
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import torch
 import typer
 from rich.console import Console
 from torch import nn
+from torchvision.transforms.v2 import Normalize
 
 import cnnkern
 from cnnkern.data import Dataset
@@ -48,6 +49,11 @@ def train_lenet5(data: Dataset, epochs: int, layers: Layers) -> Trainer:
     fit(trainer, epochs, Console())
     trainer.model.eval()
     return trainer
+
+
+def on_pixels(model: nn.Module, data: Dataset) -> nn.Module:
+    """The same network, for images from 0 to 1 instead of normalised ones."""
+    return nn.Sequential(Normalize(data.mean.tolist(), data.std.tolist()), model)
 
 
 class Result:

@@ -60,6 +60,7 @@ def test_kernels_are_scipys(name):
 def test_pictures(tmp_path):
     example.main(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "classic_filters.json",
         "classic_kernels.png",
         "classic_signals.png",
     ]
