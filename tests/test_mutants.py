@@ -16,6 +16,7 @@ from mutants_depthwise import DEPTHWISE
 from mutants_epilogue import FUSED_OPERATION
 from mutants_index import INDEX
 from mutants_ladder import LADDER
+from mutants_layout import LAYOUT
 from mutants_offset import CUTS
 from mutants_sync import SYNC
 from mutants_taps import TAPS
@@ -24,7 +25,7 @@ from mutants_window_pool import WINDOWS
 
 MUTANTS = [
     *(*SYNC, *INDEX, *FUSED_OPERATION, *AVERAGES, *WINDOWS),
-    *(*DEPTHWISE, *TAPS, *WGRAD_MMA_BUGS, *CUTS, *LADDER),
+    *(*DEPTHWISE, *TAPS, *WGRAD_MMA_BUGS, *LAYOUT, *CUTS, *LADDER),
 ]
 NOTICED_BY = {
     "barrier": "the race table; lists of who waits where",
