@@ -132,13 +132,29 @@ def cpu_cases() -> Iterator[Case]:
                     yield Case(text, "cpu", kernel)
 
 
+def moves(problem: Problem) -> bool:
+    """Whether tensors go to the tensor cores by a layout pass."""
+    if problem.operation != "conv" or problem.dtype.itemsize != 2:
+        return False
+    channels = [problem.c, *([problem.k] if problem.direction != "fprop" else [])]
+    return not problem.channels_last or any(c // problem.groups % 8 for c in channels)
+
+
+def one_tile(problem: Problem, text: str, names: list[str]) -> list[str]:
+    """Of the tensor cores' tiles another one for each problem: the pass is the same for all."""
+    tiles = [name for name in names if "_mma_" in name]
+    chosen = tiles[zlib.crc32(text.encode()) % len(tiles)] if tiles else ""
+    return [name for name in names if name not in tiles or name == chosen]
+
+
 def emulated_cases() -> Iterator[Case]:
     """Every kernel; ``direct``, whose work is not shared by a tile, on small problems only."""
     for line in lines():
         for text in texts(line):
             problem = Problem.parse(text)
             work = math.prod(problem.output_shape) * math.prod(problem.weight_shape[1:])
-            for kernel in kernels(problem, "sm_80"):
+            names = kernels(problem, "sm_80")
+            for kernel in one_tile(problem, text, names) if moves(problem) else names:
                 if kernel == "direct" and (work > 1e5 or not _once_per_dtype(text)):
                     continue
                 yield Case(text, "sm_80", kernel)

@@ -8,6 +8,7 @@ WALK, EPILOGUE = "cuda/conv/tap_walk.cuh", "cuda/conv/mma_epilogue.cuh"
 FPROP, DGRAD = "cuda/conv/fprop_mma.cu", "cuda/conv/dgrad_mma.cu"
 KERNEL = "implicit_gemm_mma_64x64x32"
 WINDOW = "n1c40h6w7k72r3s3p1 f16 nhwc"  # tails in rows, columns and channels
+LONG = "n1c8h20w9k8r7s7u2p6l2 f16 nhwc"  # seven walks, a row of taps each
 STRIDED = "n1c16h7w9k40r3s4uh2uw3p1 f16 nhwc dgrad"
 
 TAPS = [
@@ -85,6 +86,14 @@ TAPS = [
             EPILOGUE,
             "four = swapped(row, column / 4 + half)",
             "four = column / 4 + half",
+        ),
+    ),
+    *of(
+        "stride, offset or tap",
+        *(FPROP, LONG, KERNEL),
+        (
+            "mma_rows_of_the_next_walk",
+            *(FPROP, "first_row * p.dilation.h", "first_row"),
         ),
     ),
     *of(

@@ -37,11 +37,16 @@ def test_gpu(device, product):
 
 
 def test_refusals_have_reasons():
-    found = cnnkern.explain("n1c3h8w8k4r3s3 f16", device="sm_80")
+    found = cnnkern.explain("n1c3h8w8k4r3s3 f64", device="sm_80")
     assert found.kernel == "direct"
     assert all(kernel and reason for kernel, reason in found.refusals)
     small = cnnkern.explain("n1c8h4w4k8r3s3p1", device="sm_80")
     assert small.refusals and all(f"{k}: {r}" in str(small) for k, r in small.refusals)
+
+
+def test_a_layout_pass_is_told():
+    found = cnnkern.explain("n8c64h56w56k64r3s3p1 f16 nchw", device="sm_80")
+    assert "NCHW: one layout pass of" in str(found) and "direct would load" in str(found)
 
 
 def test_a_kernel_can_be_asked_for():

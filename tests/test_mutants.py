@@ -17,6 +17,7 @@ from mutants_epilogue import FUSED_OPERATION
 from mutants_first_layer import FIRST_LAYER
 from mutants_index import INDEX
 from mutants_ladder import LADDER
+from mutants_layout import LAYOUT
 from mutants_offset import CUTS
 from mutants_sync import SYNC
 from mutants_taps import TAPS
@@ -25,7 +26,7 @@ from mutants_window_pool import WINDOWS
 
 MUTANTS = [
     *(*SYNC, *INDEX, *FUSED_OPERATION, *AVERAGES, *WINDOWS),
-    *(*DEPTHWISE, *TAPS, *FIRST_LAYER, *WGRAD_MMA_BUGS, *CUTS, *LADDER),
+    *(*DEPTHWISE, *TAPS, *FIRST_LAYER, *WGRAD_MMA_BUGS, *LAYOUT, *CUTS, *LADDER),
 ]
 NOTICED_BY = {
     "barrier": "the race table; lists of who waits where",

@@ -24,3 +24,24 @@ def test_no_bank_conflicts_and_no_sector_in_vain(tile: str, direction: str, devi
     for site in launch.sites:
         assert site.conflicts == 0, site
         assert not site.is_global or site.efficiency >= 0.9, site
+
+
+@pytest.mark.parametrize(
+    ("problem", "least"),
+    [
+        ("n2c128h16w32k64r1s1 f16 nchw", 0.9),
+        ("n1c24h16w16k160r1s1 bf16 nchw dgrad", 0.9),
+        ("n1c64h14w14k64r1s1 f16 nchw", 0.8),  # planes begin on eight bytes
+    ],
+)
+def test_the_layout_pass_has_no_bank_conflicts_and_few_sectors_in_vain(
+    problem: str, least: float
+) -> None:
+    kernel = "implicit_gemm_mma_64x64x32"
+    profile = cnnkern.explain(problem, device="sm_80", kernel=kernel, profile=True).profile
+    assert profile is not None
+    moves = [launch for launch in profile.launches if "pad_layout" in launch.kernel]
+    assert any("unpad" in launch.kernel for launch in moves) and len(moves) >= 2
+    for site in (site for launch in moves for site in launch.sites):
+        assert site.conflicts == 0, site
+        assert not site.is_global or site.efficiency >= least, site

@@ -29,7 +29,7 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent))
 from check_kernels import demangle, short_name
-from check_sass import Kernel, find_cuobjdump, parse_sass
+from check_sass import Kernel, find_cuobjdump, parse_sass, reached
 from cutlass_kernels import KERNELS, compile_all
 
 from cnnkern.progress import progress_bar
@@ -65,7 +65,8 @@ def main_loop(kernel: Kernel) -> Loop | None:
         if branch.kind == "BRA" and branch.target is not None and branch.target <= branch.address:
             first = kernel.at(branch.target)
             counts = Counter(one.kind for one in kernel.code[first : i + 1])
-            bodies.append(([counts[kind] for kind in MATH], first - i, kernel.loop_of(i)))
+            inside = reached(kernel.predecessors, [i], first.__eq__)  # but not a loop around it
+            bodies.append(([counts[kind] for kind in MATH], first - i, inside))
     most, _, loop = max(bodies, key=lambda body: body[:2], default=([0], 0, set()))
     math = next((kind for kind, count in zip(MATH, most) if count), None)
     if math is None:

@@ -84,11 +84,18 @@ class Runner {
   void run(const ConvProblem& problem, uint64_t seed) {
     if (problem.direction == ConvDirection::wgrad) run_bias_grad(problem, seed);
     bool taken = false;
-    std::set<std::string> names;
+    std::set<std::string> names, tiles;
     for (const ConvKernelInfo& info : conv_kernel_table(arch_.device->arch))
       if (info.direction == problem.direction && info.dtype == problem.dtype &&
           (info.any_layout || info.layout == problem.layout))
-        names.insert(info.name);
+        (info.family == ConvKernelFamily::mma ? tiles : names).insert(info.name);
+    // A layout pass is the same for all tiles: unless one is asked for, another one each time.
+    if (!tiles.empty() && options_.kernel.empty() && layout_pass(problem).any()) {
+      const uint64_t count = seed + static_cast<uint64_t>(problem.c + problem.input.w);
+      names.insert(*std::next(tiles.begin(), static_cast<int>(count % tiles.size())));
+    } else {
+      names.merge(tiles);
+    }
     for (const std::string& name : names) {
       ConvPlan plan;
       if (!wanted(name) || !planned(name, [&](const DeviceCaps& device) {

@@ -1,6 +1,8 @@
 // From a plan to its launcher: one function pointer for each row of conv_kernels.inc.
 #include "cuda/conv/conv_launch.h"
 
+#include <cstddef>
+
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 namespace {
 
@@ -52,17 +54,67 @@ ConvPlan with_scalar_loads(ConvPlan plan, const ConvProblem& problem) {
   return plan_direct_conv(problem);
 }
 
+/// The tensors as a kernel wants them: those that the plan moves lie in its workspace, and the rest
+/// of that is the kernel's.
+class PreparedTensors {
+ public:
+  PreparedTensors(const LayoutPass& pass, const ConvTensors& given) : tensors_(given) {
+    const ConvDirection direction = pass.problem.direction;
+    auto* workspace = static_cast<std::byte*>(given.workspace);
+    const auto prepare = [&](const std::optional<LayoutMove>& move, auto& tensor, bool result) {
+      if (!move || tensor == nullptr) return;
+      moves_[count_++] = {&*move, const_cast<void*>(static_cast<const void*>(tensor)),
+                          workspace + move->offset, result};
+      tensor = workspace + move->offset;
+    };
+    prepare(pass.input, tensors_.input, direction == ConvDirection::dgrad);
+    prepare(pass.weight, tensors_.weight, direction == ConvDirection::wgrad);
+    prepare(pass.output, tensors_.output, direction == ConvDirection::fprop);
+    prepare(pass.bias, tensors_.bias, false);
+    prepare(pass.residual, tensors_.residual, false);
+    prepare(pass.preactivation, tensors_.preactivation, true);
+    tensors_.workspace = workspace + pass.workspace_bytes;
+  }
+
+  const ConvTensors& tensors() const { return tensors_; }
+
+  /// What the kernel reads, before it; what it has written, after it.
+  void move(LayoutWay way, cudaStream_t stream) const {
+    for (int i = 0; i < count_; ++i)
+      if (const Move& m = moves_[i]; m.result == (way == LayoutWay::unpad))
+        launch_layout_move(*m.move, way, m.given, m.padded, stream);
+  }
+
+ private:
+  struct Move {
+    const LayoutMove* move;
+    void *given, *padded;
+    bool result;
+  };
+
+  ConvTensors tensors_;
+  Move moves_[6];
+  int count_ = 0;
+};
+
 }  // namespace
 
 void launch_conv(const ConvPlan& plan, const ConvProblem& problem, const ConvTensors& tensors,
                  cudaStream_t stream) {
   if (plan.grid[0] == 0 || plan.grid[1] == 0 || plan.grid[2] == 0) return;  // an empty result
   const ConvKernelInfo& kernel = table()[plan.index];
+  const PreparedTensors prepared(plan.pass, tensors);
   // Depthwise launchers see to the alignment themselves.
-  const bool misaligned =
-      kernel.family != ConvKernelFamily::depthwise && kernel.vector > 1 && !aligned(tensors, 16);
-  const ConvPlan& fit = misaligned ? with_scalar_loads(plan, problem) : plan;
-  launchers[fit.index](fit, problem, tensors, stream);
+  const bool misaligned = kernel.family != ConvKernelFamily::depthwise && kernel.vector > 1 &&
+                          !aligned(prepared.tensors(), 16);
+  if (misaligned) {
+    const ConvPlan fit = with_scalar_loads(plan, problem);
+    launchers[fit.index](fit, problem, tensors, stream);
+    return;
+  }
+  prepared.move(LayoutWay::pad, stream);
+  launchers[plan.index](plan, plan.pass.problem, prepared.tensors(), stream);
+  prepared.move(LayoutWay::unpad, stream);
 }
 
 }  // namespace cnnkern::CNNKERN_CUDA_NAMESPACE

@@ -16,6 +16,13 @@ void launch_conv(const ConvPlan& plan, const ConvProblem& problem, const ConvTen
 /// to tensors.bias.
 void launch_bias_grad(const ConvProblem& problem, const ConvTensors& tensors, cudaStream_t stream);
 
+/// Which way a tensor goes: into the workspace, or back.
+enum class LayoutWay { pad, unpad };
+
+/// Moves one tensor of 16-bit elements; `padded` lies on 16 bytes.
+void launch_layout_move(const LayoutMove& move, LayoutWay way, void* given, void* padded,
+                        cudaStream_t stream);
+
 // One launcher a row of conv_kernels.inc; each is instantiated next to its kernel.
 template <class T>
 void launch_direct(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);

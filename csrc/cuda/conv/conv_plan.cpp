@@ -87,7 +87,7 @@ std::string refuse_simt(const ConvKernelInfo& kernel, const ConvProblem& p,
     return sentence("computes ", to_string(kernel.dtype), ", this problem is ", to_string(p.dtype));
   if (std::string reason = refuse_vectors(kernel, p); !reason.empty()) return reason;
   const GemmView view = gemm_view(p);
-  constexpr int64_t least = 4;
+  constexpr int64_t least = 3;  // the channels of a picture
   const int64_t narrow =
       p.direction == ConvDirection::wgrad ? std::min(view.rows, view.columns) : view.columns;
   if (narrow < least || view.depth < least)
@@ -121,8 +121,11 @@ std::string yield_simt(const ConvKernelInfo& kernel, const ConvProblem& p,
                   " multiprocessors: a smaller tile fills the device better");
 }
 
-std::string refuse_mma(const ConvKernelInfo& kernel, const ConvProblem& p,
-                       const DeviceCaps& device) {
+/// Why tensor cores cannot take a problem that comes to them by this pass.
+std::string refuse_mma(const ConvKernelInfo& kernel, const ConvProblem& given,
+                       const LayoutPass& pass, const DeviceCaps& device) {
+  if (std::string reason = refuse_layout_pass(given, pass); !reason.empty()) return reason;
+  const ConvProblem& p = pass.problem;
   std::string reason = p.direction == ConvDirection::wgrad
                            ? refuse_window_steps(p, device)
                            : refuse_tap_walk(p, kernel.tile, device);
@@ -145,9 +148,11 @@ std::string refuse_first(const ConvKernelInfo& kernel, const ConvProblem& p,
   return reason.empty() ? refuse_simt(kernel, p, device) : reason;
 }
 
-/// Why another tile would be faster, for a problem that refuse_mma does not refuse.
-std::string yield_mma(const ConvKernelInfo& kernel, const ConvProblem& p,
-                      const DeviceCaps& device) {
+/// Why another tile or kernel would be faster, for a problem that refuse_mma does not refuse.
+std::string yield_mma(const ConvKernelInfo& kernel, const ConvProblem& given,
+                      const LayoutPass& pass, const DeviceCaps& device) {
+  if (std::string reason = yield_layout_pass(given, pass); !reason.empty()) return reason;
+  const ConvProblem& p = pass.problem;
   const double cycles = mma_cycles(kernel, p, device);
   for (const ConvKernelInfo& other : cached_table(device.arch)) {
     if (other.family != kernel.family || other.direction != p.direction || other.dtype != p.dtype)
@@ -165,6 +170,7 @@ struct Candidate {
   std::string name;
   int index;
   const ConvKernelInfo* info;
+  const LayoutPass* pass;
   bool forced;  // then only what it cannot do counts, not what others do better
 
   std::string refuse(const ConvProblem& problem, const DeviceCaps& device) const {
@@ -176,7 +182,7 @@ struct Candidate {
   std::string cannot(const ConvProblem& problem, const DeviceCaps& device) const {
     switch (info->family) {
       case ConvKernelFamily::simt: return refuse_simt(*info, problem, device);
-      case ConvKernelFamily::mma: return refuse_mma(*info, problem, device);
+      case ConvKernelFamily::mma: return refuse_mma(*info, problem, *pass, device);
       case ConvKernelFamily::first_layer: return refuse_first(*info, problem, device);
       case ConvKernelFamily::depthwise: return refuse_depthwise(problem, info->vector);
       case ConvKernelFamily::ladder: return refuse_ladder(*info, problem, device);
@@ -187,7 +193,7 @@ struct Candidate {
   std::string yield(const ConvProblem& problem, const DeviceCaps& device) const {
     switch (info->family) {
       case ConvKernelFamily::simt: return yield_simt(*info, problem, device);
-      case ConvKernelFamily::mma: return yield_mma(*info, problem, device);
+      case ConvKernelFamily::mma: return yield_mma(*info, problem, *pass, device);
       case ConvKernelFamily::depthwise: return yield_depthwise(problem);
       default: return "";
     }
@@ -200,7 +206,7 @@ void plan_gemm(const ConvKernelInfo& kernel, const ConvProblem& p, const DeviceC
   const SplitK split = split_wgrad(kernel, p, device);
   plan.split_k = split.parts;
   plan.grid = {tiles(view, plan.tile), std::max<int64_t>(plan.split_k, view.classes), p.groups};
-  if (plan.split_k > 1) plan.workspace_bytes = plan.split_k * p.weight_elements() * 4;
+  if (plan.split_k > 1) plan.workspace_bytes += plan.split_k * p.weight_elements() * 4;
   const int64_t blocks = plan.grid[0] * plan.grid[1] * plan.grid[2];
   plan.why = sentence("the GEMM is ", view.rows, " x ", view.columns, " x ", view.depth, ": ",
                       blocks, " blocks for ", device.multiprocessors, " multiprocessors");
@@ -254,7 +260,7 @@ ConvKernelInfo mma_kernel(const char* direction, ConvDirection which, DType dtyp
           sentence("implicit_gemm_mma_", tile.m, "x", tile.n, "x", tile.k),
           which,
           dtype,
-          false,
+          size_of(dtype) == 2,  // a layout pass makes the one that it wants
           Layout::nhwc,
           8,
           tile,
@@ -354,6 +360,7 @@ ConvPlan plan_conv(const ConvProblem& problem, const DeviceCaps& device,
                    const std::string& forced) {
   require_floating_point(problem.dtype);
   const std::vector<ConvKernelInfo>& table = cached_table(device.arch);
+  const LayoutPass as_given{.problem = problem}, to_tensor_cores = layout_pass(problem);
   std::vector<Candidate> candidates;
   for (size_t i = 0; i < table.size(); ++i) {
     const ConvKernelInfo& row = table[i];
@@ -363,12 +370,16 @@ ConvPlan plan_conv(const ConvProblem& problem, const DeviceCaps& device,
         row.family != ConvKernelFamily::simt && row.family != ConvKernelFamily::ladder;
     if (row.direction == problem.direction && (row.any_layout || row.layout == problem.layout) &&
         (!has_twins || row.dtype == problem.dtype))
-      candidates.push_back({row.name, static_cast<int>(i), &row, !forced.empty()});
+      candidates.push_back({row.name, static_cast<int>(i), &row,
+                            row.family == ConvKernelFamily::mma ? &to_tensor_cores : &as_given,
+                            !forced.empty()});
   }
   ConvPlan plan;
   const size_t chosen =
       choose(std::span<const Candidate>(candidates), problem, device, forced, &plan.refusals);
   const ConvKernelInfo& kernel = *candidates[chosen].info;
+  plan.pass = *candidates[chosen].pass;
+  plan.workspace_bytes = plan.pass.workspace_bytes;
   plan.kernel = kernel.name;
   plan.index = candidates[chosen].index;
   plan.tile = kernel.tile;
@@ -379,8 +390,9 @@ ConvPlan plan_conv(const ConvProblem& problem, const DeviceCaps& device,
     case ConvKernelFamily::direct: plan_direct(problem, plan); break;
     case ConvKernelFamily::depthwise: plan_depthwise(problem, device, kernel.vector, plan); break;
     case ConvKernelFamily::ladder: plan_ladder(problem, plan); break;
-    default: plan_gemm(kernel, problem, device, plan);
+    default: plan_gemm(kernel, plan.pass.problem, device, plan);
   }
+  if (plan.pass.any()) plan.why = sentence(to_string(plan.pass, problem), "; ", plan.why);
   return plan;
 }
 

@@ -9,6 +9,7 @@
 #include "common/conv_problem.h"
 #include "common/device_caps.h"
 #include "common/plan.h"
+#include "cuda/conv/layout_pass.h"
 #include "cuda/conv/tile.h"
 
 namespace cnnkern {
@@ -20,8 +21,9 @@ struct ConvPlan {
   std::array<int64_t, 3> grid{0, 1, 1};
   int threads = 0;
   int64_t shared_bytes = 0;
-  int split_k = 1;  // parts of the GEMM's depth, summed in order by a second kernel
-  int64_t workspace_bytes = 0;
+  int split_k = 1;              // parts of the GEMM's depth, summed in order by a second kernel
+  LayoutPass pass;              // before and after the kernel; what it computes is pass.problem
+  int64_t workspace_bytes = 0;  // the pass's, then that of the parts
   std::string symbol;  // substring of the kernel's demangled name in the compiler's records
   std::string why;
   std::vector<Refusal> refusals;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "common/ceil_div.h"
 #include "common/sentence.h"
@@ -9,7 +10,6 @@
 namespace cnnkern {
 namespace {
 
-constexpr int64_t max_taps = 32, vector = 8;
 constexpr int most_registers = 255;
 // Round figures of the GPUs in device_caps.h: what L2 gives a multiprocessor, what it takes from
 // one, and a block's way to its first product.
@@ -22,17 +22,25 @@ std::string refuse_arch(DType dtype, const DeviceCaps& device) {
                   " cannot");
 }
 
+/// Taps of the longest walk that cannot be cut: a row of them in each plane of the filter (fprop),
+/// or those of one class of pixels (dgrad).
+int64_t taps_of_a_walk(const ConvProblem& p) {
+  if (p.direction == ConvDirection::fprop) return p.filter.d * p.filter.w;
+  int64_t taps = 1;
+  for (int axis = 0; axis < 3; ++axis)
+    taps *= ceil_div(p.filter[axis], p.stride[axis] / std::gcd(p.stride[axis], p.dilation[axis]));
+  return taps;
+}
+
 }  // namespace
 
 std::string refuse_tap_walk(const ConvProblem& p, Tile tile, const DeviceCaps& device) {
   if (std::string reason = refuse_arch(p.dtype, device); !reason.empty()) return reason;
   const bool dgrad = p.direction == ConvDirection::dgrad;
   const int64_t c = p.c_per_group(), k = p.k_per_group(), taps = p.filter.volume();
-  if (c % vector != 0 || (dgrad && k % vector != 0))
-    return sentence("loads ", vector, " channels at a time, but C/G = ", c,
-                    dgrad ? sentence(" and K/G = ", k) : "", " is no multiple of ", vector);
-  if (taps > max_taps)
-    return sentence("keeps a bit for each tap in 32, but the filter has ", taps, " taps");
+  if (const int64_t walk = taps_of_a_walk(p); walk > max_walk_taps)
+    return sentence("keeps a bit for each tap of ", dgrad ? "a stride class" : "a row", " in ",
+                    max_walk_taps, ", but there are ", walk, " taps");
   // The farthest that a step between two tiles may lead, forwards or back.
   const Extent3& gathered = dgrad ? p.output : p.input;
   int64_t pixels = 0, stride = dgrad ? p.k : p.c;

@@ -10,6 +10,9 @@
 
 namespace cnnkern {
 
+/// Taps that tap_walk.cuh can go through at a time: a bit each.
+constexpr int max_walk_taps = 32;
+
 /// Empty, or why tap_walk.cuh cannot go through this convolution.
 std::string refuse_tap_walk(const ConvProblem& problem, Tile tile, const DeviceCaps& device);
 

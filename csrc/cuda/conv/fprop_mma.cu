@@ -6,8 +6,10 @@
 //
 // GEMM view of a group: rows = N·Z·P·Q pixels, columns = K/G filters, depth = T·R·S taps × C/G
 // channels, a tap's channels in blocks of 32 (tap_walk.cuh). Both operands run along their depth.
+// Filters of more taps than a walk may have are walked through in several parts, some rows each.
 // Tiling, shared memory and pipeline: implicit_gemm_mma.cuh. Grid: x = tiles, z = groups.
 #include "cuda/conv/conv_launch.h"
+#include "cuda/conv/conv_plan_mma.h"
 #include "cuda/conv/fprop_mma_output.cuh"
 #include "cuda/conv/tap_walk.cuh"
 #include "cuda/conv/tile_position.cuh"
@@ -19,7 +21,8 @@ template <class Element>
 struct FpropMmaParams {
   TapPlan walk;
   PixelSplitter windows;
-  Index3 taps, extent, stride, dilation, pad;
+  Index3 taps, extent, stride, dilation, pad;  // taps of one walk
+  int filter_rows, row_elements;               // of the filter: all its rows; from one to the next
   const Element *input, *weight, *bias;
   Element* output;
   int pixels, c_per_group, k_per_group, filter_elements;
@@ -36,21 +39,23 @@ struct WindowsAndFilters {
   int filters_left;
 
   __device__ __forceinline__ WindowsAndFilters(const FpropMmaParams<Element>& p, int group,
-                                               int first_pixel, int first_k)
+                                               int first_pixel, int first_k, int first_row)
       : walk{p.walk},
         windows([&](int line, const Element*& from, unsigned& taps) {
           from = p.input + int64_t{group} * p.c_per_group, taps = 0;
           if (first_pixel + line >= p.pixels) return;
           Index3 corner;
           const int64_t image = p.windows.split(first_pixel + line, corner);
-          corner = {corner.d * p.stride.d - p.pad.d, corner.h * p.stride.h - p.pad.h,
+          corner = {corner.d * p.stride.d - p.pad.d,
+                    corner.h * p.stride.h - p.pad.h + first_row * p.dilation.h,
                     corner.w * p.stride.w - p.pad.w};
           from +=
               (((image * p.extent.d + corner.d) * p.extent.h + corner.h) * p.extent.w + corner.w) *
               p.c;
           taps = taps_inside(corner, p.taps, p.dilation, p.extent);
         }),
-        filters(p.weight + (int64_t{group} * p.k_per_group + first_k) * p.filter_elements,
+        filters(p.weight + (int64_t{group} * p.k_per_group + first_k) * p.filter_elements +
+                    first_row * p.row_elements,
                 p.filter_elements),
         filters_left(p.k_per_group - first_k) {}
 
@@ -76,10 +81,13 @@ __global__ void __launch_bounds__(32 * (m / 64) * (n / (m >= 128 && n >= 128 ? 6
     CNNKERN_SHARED(typename Gemm::Shared, shared);
     const TilePosition tile(p.k_per_group, m, n);
     const int group = static_cast<int>(blockIdx.z);
-    WindowsAndFilters<Element, Gemm> source(p, group, tile.m, tile.n);
 
     typename Gemm::Sums sums = {};
-    Gemm::multiply(shared, source, p.walk.blocks * p.taps.d * p.taps.h * p.taps.w, sums);
+#pragma unroll 1
+    for (int row = 0; row < p.filter_rows; row += p.taps.h) {
+      WindowsAndFilters<Element, Gemm> source(p, group, tile.m, tile.n, row);
+      Gemm::multiply(shared, source, p.walk.blocks * p.taps.d * p.taps.h * p.taps.w, sums);
+    }
 
     const int64_t first_k = int64_t{group} * p.k_per_group;
     const FpropMmaOutput<Element, FpropMmaParams<Element>> output{
@@ -93,12 +101,15 @@ __global__ void __launch_bounds__(32 * (m / 64) * (n / (m >= 128 && n >= 128 ? 6
 template <class Element, int m, int n, int k>
 void launch_mma_fprop(const ConvPlan& plan, const ConvProblem& problem, const ConvTensors& tensors,
                       cudaStream_t stream) {
-  const Index3 taps = narrow(problem.filter), extent = narrow(problem.input),
+  const Index3 filter = narrow(problem.filter), extent = narrow(problem.input),
                dilation = narrow(problem.dilation);
   const int c = static_cast<int>(problem.c), c_per_group = static_cast<int>(problem.c_per_group());
-  const TapAxes steps{.d = {dilation.d * extent.h * extent.w * c, taps.h * taps.w * c_per_group},
-                      .h = {dilation.h * extent.w * c, taps.w * c_per_group},
-                      .w = {dilation.w * c, c_per_group}};
+  Index3 taps = filter;  // as many rows as a walk may have, and as often the same
+  while (taps.d * taps.h * taps.w > max_walk_taps || filter.h % taps.h != 0) --taps.h;
+  const TapAxes steps{
+      .d = {dilation.d * extent.h * extent.w * c, filter.h * filter.w * c_per_group},
+      .h = {dilation.h * extent.w * c, filter.w * c_per_group},
+      .w = {dilation.w * c, c_per_group}};
   const FpropMmaParams<Element> params{
       .walk = TapPlan(taps, steps, c_per_group, k, {k, k}),
       .windows = splitter(problem.output),
@@ -107,6 +118,8 @@ void launch_mma_fprop(const ConvPlan& plan, const ConvProblem& problem, const Co
       .stride = narrow(problem.stride),
       .dilation = dilation,
       .pad = narrow(problem.pad_begin),
+      .filter_rows = filter.h,
+      .row_elements = filter.w * c_per_group,
       .input = static_cast<const Element*>(tensors.input),
       .weight = static_cast<const Element*>(tensors.weight),
       .bias = static_cast<const Element*>(tensors.bias),

@@ -1,0 +1,51 @@
+// How a convolution that does not lie as the tensor cores want it comes to them: channels last, and
+// each group's channels filled up with zeros to a multiple of eight. Pure host code; the kernel
+// that moves the tensors through the workspace is layout_pass.cu.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "common/conv_problem.h"
+
+namespace cnnkern {
+
+/// A tensor on its way: sets × images × groups × channels × pixels of it are the caller's, in his
+/// layout; in the workspace they are channels last, with more channels, and perhaps more images.
+/// (A weight has a filter for an image, and a group of filters for a set.)
+struct LayoutMove {
+  Layout layout;
+  int64_t sets, images, padded_images, groups, channels, padded_channels, pixels;
+  int64_t offset = 0;  // in the workspace, bytes
+
+  int64_t elements() const { return sets * images * groups * channels * pixels; }
+  int64_t padded_elements() const {
+    return sets * padded_images * groups * padded_channels * pixels;
+  }
+};
+
+struct LayoutPass {
+  ConvProblem problem;  // what is left to compute
+  std::optional<LayoutMove> input{}, weight{}, output{}, bias{}, residual{}, preactivation{};
+  int64_t workspace_bytes = 0;
+  int64_t moved_bytes = 0;  // read and written
+
+  bool any() const { return workspace_bytes > 0; }
+};
+
+/// The pass that tensor cores need; nothing moves where all lies as it should.
+LayoutPass layout_pass(const ConvProblem& problem);
+
+/// Empty, or why this pass is not made.
+std::string refuse_layout_pass(const ConvProblem& problem, const LayoutPass& pass);
+
+/// Empty, or why the generic kernel, which needs no pass, is modelled to move less.
+std::string yield_layout_pass(const ConvProblem& problem, const LayoutPass& pass);
+
+/// What moves, and how much that is.
+std::string to_string(const LayoutPass& pass, const ConvProblem& problem);
+
+/// A block moves so many pixels of so many channels at most.
+constexpr int layout_tile = 64;
+
+}  // namespace cnnkern
