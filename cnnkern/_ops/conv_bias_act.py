@@ -72,8 +72,8 @@ class _ConvBiasAct:
     def fake(
         x: Tensor, w: Tensor, bias: Tensor | None, residual: Tensor | None, *p: Any
     ) -> tuple[Tensor, Tensor]:
-        *window, activation, keep, _ = p
-        output = empty(x, _shapes.output_size(x, w, bias, residual, *window, activation), x, w)
+        size = _shapes.output_size(x, w, bias, residual, *p[:5])
+        output, keep = empty(x, size, x, w), p[5]
         return output, torch.empty_like(output) if keep else empty(x, (0,))
 
     @staticmethod
