@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <stdexcept>
 
 #include "common/ceil_div.h"
 #include "common/sentence.h"
@@ -338,20 +339,6 @@ std::vector<ConvKernelInfo> conv_kernel_table(int arch) {
   };
 }
 
-std::vector<std::string> conv_kernels_for(const ConvProblem& problem, const DeviceCaps& device) {
-  std::vector<std::string> names;
-  for (const ConvKernelInfo& row : cached_table(device.arch)) {
-    if (row.family == ConvKernelFamily::ladder || row.family == ConvKernelFamily::direct) continue;
-    const Candidate candidate{row.name, 0, &row, true};
-    if (row.direction == problem.direction && row.dtype == problem.dtype &&
-        (row.any_layout || row.layout == problem.layout) &&
-        candidate.refuse(problem, device).empty() &&
-        std::ranges::find(names, row.name) == names.end())
-      names.push_back(row.name);
-  }
-  return names;
-}
-
 ConvPlan plan_direct_conv(const ConvProblem& problem) {
   return plan_conv(problem, known_devices[0], "direct");
 }
@@ -394,6 +381,23 @@ ConvPlan plan_conv(const ConvProblem& problem, const DeviceCaps& device,
   }
   if (plan.pass.any()) plan.why = sentence(to_string(plan.pass, problem), "; ", plan.why);
   return plan;
+}
+
+std::vector<std::string> conv_kernels_for(const ConvProblem& problem, const DeviceCaps& device) {
+  std::vector<std::string> names;
+  for (const ConvKernelInfo& row : cached_table(device.arch)) {
+    if (row.family == ConvKernelFamily::ladder || row.family == ConvKernelFamily::direct ||
+        row.direction != problem.direction || row.dtype != problem.dtype ||
+        !(row.any_layout || row.layout == problem.layout) ||
+        std::ranges::find(names, row.name) != names.end())
+      continue;
+    try {
+      plan_conv(problem, device, row.name);
+      names.push_back(row.name);
+    } catch (const std::runtime_error&) {  // it refuses
+    }
+  }
+  return names;
 }
 
 }  // namespace cnnkern
