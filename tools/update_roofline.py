@@ -80,8 +80,9 @@ def layer(text: str, gpu: Gpu) -> Layer | None:
     size = 2
     taps, pixels = math.prod(p.kernel), p.n * math.prod(p.output_shape[2:])
     channels, filters = p.c // p.groups, p.k // p.groups
+    gapless = str(plan["kernel"]).startswith("first_layer")  # taps and channels without padding
     depth = {
-        "fprop": taps * math.ceil(channels / k),
+        "fprop": math.ceil(taps * channels / k) if gapless else taps * math.ceil(channels / k),
         "dgrad": taps * math.ceil(filters / k),  # of all stride classes together
         "wgrad": math.ceil(pixels / k),  # of all parts together
     }[p.direction]
