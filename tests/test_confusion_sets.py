@@ -33,7 +33,7 @@ def test_top_k_counts_the_truth_among_the_k_most_probable():
 
 @pytest.mark.parametrize("layers", Layers)
 def test_lenet5_reads_97_percent_of_held_out_digits(layers, tmp_path, capsys):
-    figures = example.main(tmp_path, 6, layers)
+    figures = example.main(tmp_path, 9, layers)
     assert figures["held-out accuracy"] >= 0.97
     assert figures["truth among the first 3"] >= 0.99
     assert "Confusion sets" in capsys.readouterr().out
