@@ -296,7 +296,7 @@ def test_opcheck(namespace, activation):
     for last, with_residual in ((False, True), (True, False)):
         x, w, b, r = (t.requires_grad_() for t in tensors(2, last=last))
         args = (x, w, b, r if with_residual else None, [1, 1], [1, 0, 0, 1], [1, 2], 1)
-        torch.library.opcheck(operator, (*args, activation, keep))
+        torch.library.opcheck(operator, (*args, activation, keep, None))
 
 
 @pytest.fixture
