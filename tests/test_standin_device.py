@@ -83,8 +83,8 @@ BUGS = [
     Bug(
         "conv_without_device_guard",
         BINDINGS,
-        GUARD.format("Conv"),
-        "const ConvPlan plan",
+        GUARD.replace("const {}Plan plan", "const bool tune"),
+        "const bool tune",
         BINDINGS,
         {CONV: "a stream of device 1, but device 0 is current"},
     ),
