@@ -9,7 +9,6 @@ loop are read off the build's sm_80 machine code, as check_sass.py reads it.
 
 from __future__ import annotations
 
-import argparse
 import math
 import re
 import sys
@@ -18,13 +17,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from check_kernels import demangle
 from check_sass import Kernel, check_file
+from marked_section import update_page
 
 from cnnkern import explain
 from cnnkern._profile import Profile, profile
 from cnnkern.problems import Problem
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCS = ROOT / "docs" / "ladder.md"
+PAGE = "docs/ladder.md"
 START, END = "<!-- ladder:start -->", "<!-- ladder:end -->"
 DEVICE, LAYER = "sm_80", "n16c128h28w28k128r3s3p1 {dtype} nhwc fprop"
 RUNGS = {  # kernel: dtype
@@ -86,21 +86,5 @@ def table() -> str:
     return "\n".join([*HEAD, *(row(kernel, dtype, code) for kernel, dtype in RUNGS.items())])
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--check", action="store_true", help="compare, and write nothing")
-    arguments = parser.parse_args()
-    text = DOCS.read_text()
-    start, end = text.index(START) + len(START), text.index(END)
-    wanted = f"{text[:start]}\n{table()}\n{text[end:]}"
-    if wanted == text:
-        return 0
-    if arguments.check:
-        print("docs/ladder.md is out of date: run python tools/update_ladder.py", file=sys.stderr)
-        return 1
-    DOCS.write_text(wanted)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(update_page(PAGE, START, END, table, Path(__file__).name))

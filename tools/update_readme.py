@@ -14,6 +14,7 @@ import sys
 from dataclasses import astuple
 from pathlib import Path
 
+from marked_section import replace_section
 from PIL import Image
 
 from cnnkern.bench import Row, draw_ratios, read_rows
@@ -83,13 +84,6 @@ def fingerprint(nets: list[list[Row]]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def replace_section(text: str, new: str) -> str:
-    if text.count(START) != 1 or text.count(END) != 1:
-        sys.exit(f"README.md must hold {START} and {END} once each")
-    head, _, rest = text.partition(START)
-    return f"{head}{START}\n{new}\n{END}{rest.partition(END)[2]}"
-
-
 def check(new_text: str, text: str, nets: list[list[Row]]) -> None:
     remedy = "run: python tools/update_readme.py"
     if new_text != text:
@@ -106,7 +100,7 @@ def main() -> None:
     if not nets:
         sys.exit("benchmarks/results holds no rows; run: cnnkern bench lenet5")
     text = README.read_text()
-    new_text = replace_section(text, section(nets))
+    new_text = replace_section("README.md", text, START, END, section(nets))
     if arguments.check:
         check(new_text, text, nets)
     else:

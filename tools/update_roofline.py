@@ -10,7 +10,6 @@ blocks is. Peak rates are those of the makers' data sheets.
 
 from __future__ import annotations
 
-import argparse
 import math
 import re
 import sys
@@ -18,11 +17,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from marked_section import update_page
+
 from cnnkern import _C, problems
 from cnnkern.problems import Problem
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCS = ROOT / "docs" / "kernels.md"
+PAGE = "docs/kernels.md"
 START, END = "<!-- roofline:start -->", "<!-- roofline:end -->"
 DIRECTIONS = ("fprop", "dgrad", "wgrad")
 IMAGES = 64
@@ -141,21 +142,9 @@ def table(gpu: Gpu) -> str:
     return "\n".join([title, f"| layer | {head}", "|---|" + "---|" * 12, *rows])
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--check", action="store_true", help="compare, and write nothing")
-    arguments = parser.parse_args()
-    text = DOCS.read_text()
-    start, end = text.index(START) + len(START), text.index(END)
-    wanted = f"{text[:start]}\n{''.join(table(gpu) for gpu in GPUS)}\n{text[end:]}"
-    if wanted == text:
-        return 0
-    if arguments.check:
-        print("docs/kernels.md is out of date: python tools/update_roofline.py", file=sys.stderr)
-        return 1
-    DOCS.write_text(wanted)
-    return 0
+def tables() -> str:
+    return "".join(table(gpu) for gpu in GPUS)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(update_page(PAGE, START, END, tables, Path(__file__).name))

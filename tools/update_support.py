@@ -19,6 +19,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
+from marked_section import replace_section
+
 from build import DEFAULT_ARCHS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -81,13 +83,6 @@ def section(rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in table)
 
 
-def replace_section(text: str, new: str) -> str:
-    if text.count(START) != 1 or text.count(END) != 1:
-        sys.exit(f"README.md must hold {START} and {END} once each")
-    head, _, rest = text.partition(START)
-    return f"{head}{START}\n{new}\n{END}{rest.partition(END)[2]}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="change nothing, fail if out of date")
@@ -95,7 +90,9 @@ def main() -> None:
     if not arguments.check and SEEN.exists():
         shutil.copyfile(SEEN, RECORD)
     with RECORD.open(newline="") as file:
-        new_text = replace_section(README.read_text(), section(list(csv.reader(file))))
+        new_text = replace_section(
+            "README.md", README.read_text(), START, END, section(list(csv.reader(file)))
+        )
     if not arguments.check:
         README.write_text(new_text)
     elif new_text != README.read_text():
