@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <exception>
 #include <mutex>
 
 namespace cnnkern::autotune {
@@ -37,25 +38,32 @@ void remember(const std::map<std::string, std::string>& results) {
   for (const auto& [key, kernel] : results) known.insert_or_assign(key, kernel);
 }
 
-std::string fastest(const std::string& key, const std::vector<std::string>& candidates,
-                    const std::function<void(const std::string&, int)>& run) {
+std::string fastest(const std::string& key, const Trial& trial) {
   // Held while timing: two problems at a time would time each other.
   const std::lock_guard lock(mutex);
-  const auto found = known.find(key);
-  if (found != known.end() && std::ranges::find(candidates, found->second) != candidates.end())
+  const auto takes = [&](const std::string& kernel) {
+    try {
+      trial.plan(kernel);
+      return true;
+    } catch (const std::exception&) {  // it refuses, or an old file named it
+      return false;
+    }
+  };
+  if (const auto found = known.find(key); found != known.end() && takes(found->second))
     return found->second;
   std::map<std::string, double> best;
   std::map<std::string, int> times;
-  for (const std::string& kernel : candidates) {
-    run(kernel, 1);
-    const double once = seconds([&] { run(kernel, 1); });
+  for (const std::string& kernel : trial.names()) {
+    if (!takes(kernel)) continue;
+    trial.run(kernel, 1);
+    const double once = seconds([&] { trial.run(kernel, 1); });
     times[kernel] = std::clamp(static_cast<int>(least_seconds / once), 1, most_runs);
     best[kernel] = once;
   }
   for (int round = 0; round < rounds; ++round)
-    for (const std::string& kernel : candidates) {
+    for (auto& [kernel, time] : best) {
       const int runs = times[kernel];
-      best[kernel] = std::min(best[kernel], seconds([&] { run(kernel, runs); }) / runs);
+      time = std::min(time, seconds([&] { trial.run(kernel, runs); }) / runs);
     }
   const auto winner =
       std::ranges::min_element(best, {}, [](const auto& entry) { return entry.second; });

@@ -16,9 +16,14 @@ void enable(bool on);
 std::map<std::string, std::string> results();
 void remember(const std::map<std::string, std::string>& results);
 
-/// The fastest kernel for `key`, timed when it is first asked for; empty if `candidates` are.
-/// `run(kernel, times)` runs one so often, and returns when it is done.
-std::string fastest(const std::string& key, const std::vector<std::string>& candidates,
-                    const std::function<void(const std::string&, int)>& run);
+/// How a problem's kernels are tried.
+struct Trial {
+  std::function<std::vector<std::string>()> names;   // some of them may refuse the problem
+  std::function<void(const std::string&)> plan;      // throws if the kernel refuses
+  std::function<void(const std::string&, int)> run;  // so many times; returns when that is done
+};
+
+/// The fastest kernel for `key`, timed when it is first asked for; empty if all refuse.
+std::string fastest(const std::string& key, const Trial& trial);
 
 }  // namespace cnnkern::autotune

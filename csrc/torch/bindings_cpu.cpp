@@ -25,17 +25,23 @@ const ParallelFor& torch_threads() {
 // The fastest kernel but the last, which takes everything and is never worth its time.
 std::string tuned_conv_kernel(const ConvProblem& problem, const ConvTensors& tensors) {
   const cpu::Isa isa = cpu::current_isa();
-  const std::vector<cpu::ConvCpuKernel>& table = cpu::conv_cpu_kernel_table();
-  std::vector<std::string> candidates;
-  for (size_t i = 0; i + 1 < table.size(); ++i)
-    if (table[i].refuse(problem, isa).empty()) candidates.emplace_back(table[i].name);
   const std::string key = std::string("cpu ") + cpu::to_string(isa) + ", " +
                           std::to_string(torch::stable::get_num_threads()) +
                           " threads: " + to_string(problem);
-  return autotune::fastest(key, candidates, [&](const std::string& kernel, int times) {
-    const cpu::ConvCpuPlan plan = cpu::plan_conv_cpu(problem, isa, kernel);
-    for (int i = 0; i < times; ++i) cpu::run_conv_cpu(plan, problem, tensors, torch_threads());
-  });
+  const auto names = [] {
+    const std::vector<cpu::ConvCpuKernel>& table = cpu::conv_cpu_kernel_table();
+    std::vector<std::string> all;
+    for (size_t i = 0; i + 1 < table.size(); ++i) all.emplace_back(table[i].name);
+    return all;
+  };
+  const auto plan = [&](const std::string& kernel) {
+    return cpu::plan_conv_cpu(problem, isa, kernel);
+  };
+  const auto run = [&](const std::string& kernel, int times) {
+    const cpu::ConvCpuPlan planned = plan(kernel);
+    for (int i = 0; i < times; ++i) cpu::run_conv_cpu(planned, problem, tensors, torch_threads());
+  };
+  return autotune::fastest(key, {names, plan, run});
 }
 
 struct CpuBackend {

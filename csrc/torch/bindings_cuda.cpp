@@ -71,15 +71,17 @@ struct CudaBackend {
     check(cudaStreamIsCapturing(stream(device), &status), "asking whether a graph is captured");
     if (status != cudaStreamCaptureStatusNone) return "";
     const DeviceCaps& caps = caps_of(device);
-    const std::vector<std::string> candidates = conv_kernels_for(problem, caps);
     const std::string key = "cuda sm_" + std::to_string(caps.arch) + ", " +
                             std::to_string(caps.multiprocessors) +
                             " multiprocessors: " + to_string(problem);
-    return autotune::fastest(key, candidates, [&](const std::string& kernel, int times) {
-      const ConvPlan plan = plan_conv(problem, caps, kernel);
-      for (int i = 0; i < times; ++i) run(plan, problem, tensors, like);
+    const auto plan = [&](const std::string& kernel) { return plan_conv(problem, caps, kernel); };
+    const auto names = [&] { return conv_kernels_for(problem, caps); };
+    const auto timed = [&](const std::string& kernel, int times) {
+      const ConvPlan planned = plan(kernel);
+      for (int i = 0; i < times; ++i) run(planned, problem, tensors, like);
       check(cudaStreamSynchronize(stream(device)), "waiting for a kernel that is timed");
-    });
+    };
+    return autotune::fastest(key, {names, plan, timed});
   }
 
   static void conv(const ConvProblem& problem, const ConvTensors& tensors, const Tensor& like) {

@@ -52,7 +52,7 @@ struct ConvKernelInfo {
 ConvPlan plan_conv(const ConvProblem& problem, const DeviceCaps& device,
                    const std::string& forced = "");
 
-/// The kernels that can take the problem, the last resort apart.
+/// The kernels of the problem's direction, dtype and layout, the last resort apart.
 std::vector<std::string> conv_kernels_for(const ConvProblem& problem, const DeviceCaps& device);
 
 /// The plan of the kernel that takes every problem on every device, and tensors at any address.
