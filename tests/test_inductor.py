@@ -6,6 +6,7 @@ from torch import nn
 from torch._dynamo.utils import counters
 from torch._inductor import config
 from torch._inductor.utils import run_and_get_code
+from torch.compiler import config as compiler_config
 from torch.nn import functional as F
 
 import cnnkern
@@ -167,3 +168,19 @@ def test_frozen_batch_norms_are_folded_before_the_activation_is_fused():
     y, code, folded = compiled(cnnkern.convert(model), x)
     torch.testing.assert_close(y, model(x), rtol=1e-5, atol=1e-5)
     assert folded and "cnnkern.conv_bias_act" in code and "conv_forward.default" not in code
+
+
+def test_code_that_another_version_compiled_is_not_taken_from_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    model = cnnkern.convert(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
+    tag = compiler_config.cache_key_tag
+
+    def misses(tag: str) -> int:
+        torch._dynamo.reset()
+        counters.clear()
+        with compiler_config.patch(cache_key_tag=tag), torch.no_grad():
+            torch.compile(model, fullgraph=True)(torch.zeros(1, 3, 8, 8))
+        return counters["inductor"]["fxgraph_cache_miss"]
+
+    assert "cnnkern-" in tag
+    assert [misses(t) for t in (tag, tag, f"{tag}0")] == [1, 0, 1]

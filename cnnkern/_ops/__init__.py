@@ -16,7 +16,7 @@ tangents belong to the operator's tensors, in order; a tangent is None where not
 from __future__ import annotations
 
 from cnnkern import _C as _C  # loading it defines the operators
-from cnnkern import _library
+from cnnkern import _compile_cache, _library
 from cnnkern._ops import avg_pooling, convolution, max_pooling, window_pooling
 from cnnkern._ops import unfold as _unfold
 from cnnkern._ops.avg_pooling import adaptive_avg_pool_backward as adaptive_avg_pool_backward
@@ -56,3 +56,6 @@ _library.register("cnnkern", RULES, cuda=_C.cuda_built)
 def register_emulator() -> None:
     """Gives the emulator's operators (its library must be loaded) the same rules, once."""
     _library.register("cnnkern_emulator", RULES, cuda=False)
+
+
+_compile_cache.name_sources()
