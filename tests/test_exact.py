@@ -4,7 +4,9 @@ Winograd's transforms divide by 6 and 24: its results are within its bound, and 
 they are the reference's, every element. A wrong index would be off by whole numbers.
 """
 
+import csv
 import dataclasses
+from pathlib import Path
 
 import cases
 import numpy as np
@@ -100,3 +102,29 @@ def test_max_pool_gather(device, dtype):
     found = _ops.max_pool_gather(Case("", device, "").operators(), x, at, *window)
     testing.assert_equal(found, x.flatten(2).gather(2, at.flatten(2)).view_as(at))
     support.saw(device, "max_pool_gather", "gather", dtype, "nchw")
+
+
+def complete(request) -> bool:
+    """Whether every test of this file ran before, and none was left out."""
+    config = request.config
+    chosen = any("::" in argument for argument in config.args)
+    return not (chosen or config.option.keyword or config.option.markexpr)
+
+
+def test_record_agrees_with_this_run(request):
+    """docs/support.csv, which README's matrix is made of. The last test here: it looks back."""
+    remedy = "run this file, then: python tools/update_support.py"
+    if not complete(request):
+        pytest.skip("only a run of this whole file sees every kernel")
+    if reason := cases.has_emulator():
+        pytest.skip(f"the record holds the emulator's runs: {reason}")
+    root = Path(__file__).parents[1]
+    seen = root / "build" / "support.csv"
+    seen.parent.mkdir(exist_ok=True)
+    with seen.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(sorted(support.SEEN))
+    with (root / "docs" / "support.csv").open(newline="") as file:
+        record = {tuple(row) for row in csv.reader(file)}
+    missing, new = sorted(record - support.SEEN), sorted(support.SEEN - record)
+    assert not missing, f"docs/support.csv claims what no test ran: {missing}; {remedy}"
+    assert not new, f"docs/support.csv lacks what the tests ran: {new}; {remedy}"

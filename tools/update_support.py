@@ -1,6 +1,6 @@
 """Writes README's support matrix from what the exact tests ran, or checks that it agrees.
 
-    python -m pytest tests/test_exact.py tests/test_support.py    notes what ran: build/support.csv
+    python -m pytest tests/test_exact.py      notes what ran: build/support.csv
     python tools/update_support.py            makes that the record (docs/support.csv) and the table
     python tools/update_support.py --check    exit with 1 and a sentence if README is out of date
 

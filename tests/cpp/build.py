@@ -11,6 +11,7 @@ the last two not in `portable`, which is there for its fibers. `fast` has one mo
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import subprocess
@@ -82,7 +83,17 @@ class Overlay:
 
 
 def build(variant: str, overlays: Sequence[Overlay] = ()) -> Path:
-    """Compiles what has changed, overlays included, and returns the folder of the programs."""
+    """Compiles what has changed, overlays included, and returns the folder of the programs.
+
+    One process at a time: ninja itself does not notice another in the same folder.
+    """
+    OUT.mkdir(parents=True, exist_ok=True)
+    with (OUT / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _build(variant, overlays)
+
+
+def _build(variant: str, overlays: Sequence[Overlay]) -> Path:
     folder = OUT / variant
     folder.mkdir(parents=True, exist_ok=True)
     rules = [
