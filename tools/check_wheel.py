@@ -1,8 +1,8 @@
-"""Builds one wheel and runs core tests against it on two versions of torch, then one without CUDA.
+"""Builds one wheel and tests it on two versions of torch, then one without CUDA.
 
 The first wheel holds CUDA kernels if nvcc is there. It must work on a CPU build of the oldest torch
 that is supported, and on a CUDA build of the newest. The tests run outside the source tree, so what
-is tested is what was installed.
+is tested is what was installed. The newest torch runs the exact tests in `make test` already.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST_TORCH = "2.13.0"
-TESTS = ("test_exact.py", "test_errors.py")
 TOOLS = ("numpy", "pytest", "hypothesis", "expecttest")
 PROBE = """
 import sys, torch, cnnkern
@@ -65,13 +64,13 @@ def main() -> int:
         wheel = build_wheel(top / "wheel", cuda=True)
         site = top / "site"
         environment = install(wheel, site)
-        check(Path(sys.executable), environment, site, TESTS)
+        check(Path(sys.executable), environment, site, ("test_errors.py",))
 
         oldest = top / "oldest"
         run(sys.executable, "-m", "venv", oldest)
         python = oldest / "bin" / "python"
         run(python, "-m", "pip", "install", "--quiet", f"torch=={OLDEST_TORCH}", *TOOLS)
-        check(python, environment, site, TESTS)
+        check(python, environment, site, ("test_exact.py", "test_errors.py"))
 
         plain = build_wheel(top / "wheel-without-cuda", cuda=False)
         site = top / "site-without-cuda"
