@@ -13,7 +13,8 @@ from torch.compiler import config
 def name_sources() -> None:
     """Adds a hash of the sources to ``torch.compiler.config.cache_key_tag``, once."""
     package = Path(__file__).parent
-    files = [package / "_inductor.py", *package.glob("_ops/*.py"), *package.glob("_shapes/*.py")]
+    patterns = ("_inductor*.py", "_ops/*.py", "_shapes/*.py")
+    files = [file for pattern in patterns for file in package.glob(pattern)]
     sources = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files)))
     tag = f"cnnkern-{sources.hexdigest()[:16]}"
     tags = config.cache_key_tag.split(",") if config.cache_key_tag else []

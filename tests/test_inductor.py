@@ -1,5 +1,7 @@
 """A compiled model: what follows a convolution goes into its constants or its kernel."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -57,7 +59,7 @@ def test_batch_norm_and_the_like_are_folded(bias):
     converted, x = cnnkern.convert(model), torch.randn(2, 3, 8, 8)
     y, code, folded = compiled(converted, x)
     torch.testing.assert_close(y, model(x), rtol=1e-5, atol=1e-5)
-    assert "cnnkern.conv_forward.default" in code and "convolution_pointwise" not in code
+    assert "cnnkern.conv_bias_act.default" in code and "convolution_pointwise" not in code
     assert folded == compiled(model, x)[2] > 0
 
 
@@ -168,6 +170,36 @@ def test_frozen_batch_norms_are_folded_before_the_activation_is_fused():
     y, code, folded = compiled(cnnkern.convert(model), x)
     torch.testing.assert_close(y, model(x), rtol=1e-5, atol=1e-5)
     assert folded and "cnnkern.conv_bias_act" in code and "conv_forward.default" not in code
+
+
+class TwoLayers(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(16, 24, 3, padding=1), nn.ReLU(), nn.Conv2d(24, 8, 1))
+
+
+def test_frozen_convolutions_take_channels_last_and_packed_weights():
+    model, x = TwoLayers().eval(), torch.randn(2, 16, 12, 14)
+    y, code, _ = compiled(cnnkern.convert(model), x)
+    wanted = model(x)
+    torch.testing.assert_close(y, wanted, rtol=1e-5, atol=1e-5)
+    assert y.stride() == wanted.stride()
+    assert "(2, 16, 12, 14), (2688, 1, 224, 16)" in code
+    calls = re.findall(r"conv_bias_act.default\(.*, (\w+)\)\n", code)
+    x = x.contiguous(memory_format=torch.channels_last)
+    packs = torch.ops.cnnkern.conv_pack_weight(x, model[0].weight, [1, 1], [1] * 4, [1, 1], 1)
+    assert len(calls) == 2
+    assert calls[0].startswith("_frozen_param" if packs.numel() else "None"), calls
+
+
+def test_cached_code_takes_the_packed_weights_of_the_model_at_hand(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    x = torch.randn(2, 16, 12, 14)
+    for _ in "12":
+        torch._dynamo.reset()
+        model = cnnkern.convert(TwoLayers().eval())
+        with config.patch(freezing=True), torch.no_grad():
+            y = torch.compile(model, fullgraph=True)(x)
+        torch.testing.assert_close(y, model(x), rtol=1e-5, atol=1e-5)
 
 
 def test_code_that_another_version_compiled_is_not_taken_from_the_cache(tmp_path, monkeypatch):
