@@ -225,7 +225,7 @@ def test_layers(window):
     assert repr(ours) == repr(model)
     with testing.launches() as ran:
         found = ours(x)
-    assert ran == {"cpu.unfold": 1, "cpu.fold": 1}
+    assert ran == {"cpu.im2col": 1, "cpu.col2im": 1}
     torch.testing.assert_close(found, model(x))
     assert type(cnnkern.revert(ours)[1]) is torch.nn.Fold
 
@@ -238,7 +238,7 @@ def test_enabled():
         torch._C._nn.im2col(x, *pairs)
         F.fold(columns, SIZE, 2)
         torch._C._nn.col2im(columns, SIZE, *pairs)
-    assert ran == {"cpu.unfold": 2, "cpu.fold": 2}
+    assert ran == {"cpu.im2col": 2, "cpu.col2im": 2}
 
 
 X, COLUMNS = (2, 4, 5, 6), (2, 16, 20)

@@ -94,9 +94,9 @@ std::string refuse_nothing(const UnfoldProblem&, const Isa&) { return {}; }
 
 const std::vector<UnfoldCpuKernel>& unfold_cpu_kernel_table() {
   static const std::vector<UnfoldCpuKernel> table = {
-      {"unfold", UnfoldDirection::unfold, "a row of windows at a time, copied without a test",
+      {"im2col", UnfoldDirection::unfold, "a row of windows at a time, copied without a test",
        refuse_nothing},
-      {"fold", UnfoldDirection::fold, "a plane of sums at a time, rows of windows added tap by tap",
+      {"col2im", UnfoldDirection::fold, "a plane of sums at a time, rows of windows added tap by tap",
        refuse_nothing},
   };
   return table;

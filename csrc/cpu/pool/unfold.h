@@ -25,7 +25,7 @@ struct UnfoldCpuKernel {
   std::string (*refuse)(const UnfoldProblem& problem, const Isa& isa);
 };
 
-/// unfold, fold
+/// im2col, col2im
 const std::vector<UnfoldCpuKernel>& unfold_cpu_kernel_table();
 
 /// Pure. `forced` names the only kernel to ask; `explain` fills in `why`.
