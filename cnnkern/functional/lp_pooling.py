@@ -10,7 +10,15 @@ from torch import Tensor
 
 from cnnkern._shapes.avg_pooling import pool_output
 from cnnkern.functional import avg_pooling, max_pooling
-from cnnkern.functional._arguments import IntOrInts, batched, check_input, expand, strides
+from cnnkern.functional._arguments import (
+    FLOATS,
+    INTEGERS,
+    IntOrInts,
+    batched,
+    check_input,
+    expand,
+    strides,
+)
 
 
 def _lp_pool(
@@ -18,7 +26,7 @@ def _lp_pool(
     ceil_mode: bool, dilation: IntOrInts,
 ) -> Tensor:  # fmt: skip
     op = f"lp_pool{dims}d"
-    check_input(op, input)
+    check_input(op, input, (*FLOATS, *INTEGERS, torch.bool))
     if isinstance(norm_type, int | float) and norm_type == 0:
         raise ValueError(f"{op}: norm_type must be a non-zero value, but got {norm_type}")
     if isinstance(norm_type, int | float) and math.isinf(norm_type):
