@@ -122,7 +122,8 @@ def explain(
     """Which kernel a problem runs on, with which tile and grid, and why others refused it.
 
     Args:
-        problem: a problem string, or a convolution or pooling layer together with ``input``.
+        problem: a problem string, or a convolution, pooling, unfold or fold layer together with
+            ``input``.
         input: the layer's input (a string needs none).
         device: ``"cpu"``, or a GPU such as ``"sm_80"``; it need not be present.
         kernel: asks for this kernel instead of the best one.
@@ -146,7 +147,8 @@ def explain(
     if profile and plan["backend"] != "cuda":
         raise ValueError("a profile counts CUDA kernels: give a GPU such as --device sm_80")
     parsed = _C.parse_problem(problem)
-    selects, dtype = parsed["operation"] == "max_pool", parsed["dtype"]
+    selects = parsed["operation"] == "max_pool" or parsed["direction"] == "unfold"
+    dtype = parsed["dtype"]
     figures = resources(plan, device) if plan["backend"] == "cuda" else {}
     shown = {"isa", "tile", "grid", "threads", "shared_bytes", "split_k", "workspace_bytes"}
     return Explanation(

@@ -158,6 +158,8 @@ def _tensors(problem: Problem) -> list[Tensor]:
         "wgrad": (problem.output_shape, problem.input_shape),
         "forward": (problem.input_shape,),
         "backward": (problem.output_shape,),
+        "unfold": (problem.input_shape,),
+        "fold": (problem.output_shape,),
     }
     more = [(problem.k,), problem.output_shape] if problem.residual else []
     return [*(zeros(shape) for shape in (*shapes[problem.direction], *more)), *samples]

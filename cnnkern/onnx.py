@@ -61,6 +61,38 @@ def conv_forward(
     )  # fmt: skip
 
 
+def _gelu(x: Value) -> Value:
+    half, root = (onnx.CastLike(onnx.Constant(value_float=v), x) for v in (0.5, math.sqrt(0.5)))
+    return onnx.Mul(x, onnx.Add(half, onnx.Mul(half, onnx.Erf(onnx.Mul(x, root)))))
+
+
+def _relu6(x: Value) -> Value:
+    least, most = (onnx.CastLike(onnx.Constant(value_float=v), x) for v in (0.0, 6.0))
+    return onnx.Clip(x, least, most)
+
+
+_ACTIVATIONS: dict[str | None, Callable[[Value], Value]] = {
+    None: onnx.Identity, "relu": onnx.Relu, "relu6": _relu6, "tanh": onnx.Tanh,
+    "sigmoid": onnx.Sigmoid, "gelu": _gelu, "silu": lambda x: onnx.Mul(x, onnx.Sigmoid(x)),
+    "hardswish": onnx.HardSwish,
+}  # fmt: skip
+
+
+@_translates
+def conv_bias_act(
+    input: Value, weight: Value, bias: Value | None, residual: Value | None, stride: Sequence[int],
+    padding: Sequence[int], dilation: Sequence[int], groups: int, activation: str | None,
+    keep_preactivation: bool, packed: Value | None,
+) -> tuple[Value, Value]:  # fmt: skip
+    preactivation = conv_forward(input, weight, bias, stride, padding, dilation, groups)
+    if residual is not None:
+        preactivation = onnx.Add(preactivation, residual)
+    output = _ACTIVATIONS[activation](preactivation)
+    if keep_preactivation:
+        return output, preactivation
+    return output, onnx.CastLike(onnx.ConstantOfShape(onnx.Constant(value_ints=[0])), output)
+
+
 @_translates
 def conv_input_grad(
     grad_output: Value, weight: Value, bias: Value | None, input_size: Sequence[Any],
@@ -160,6 +192,81 @@ def adaptive_avg_pool_forward(input: Value, output_size: Sequence[int]) -> Value
         matrix = onnx.Reshape(matrix, onnx.Constant(value_ints=[size, windows]))
         input = onnx.MatMul(onnx.Transpose(input, perm=order), onnx.CastLike(matrix, input))
     return input
+
+
+@_translates
+def window_max_pool_forward(
+    input: Value, samples: Value | None, kernel_size: Sequence[int], output_size: Sequence[int]
+) -> tuple[Value, Value]:
+    """MaxPool has windows of one size alone: those of an output whose size divides the input's."""
+    if samples is not None:
+        raise NotImplementedError(
+            "onnx: fractional_max_pool has windows at random places, as no operator of ONNX has; "
+            "use max_pool"
+        )
+    sizes = list(input.shape)[2:]
+    if not all(isinstance(size, int) for size in [*sizes, *output_size]) or any(
+        windows == 0 or size % windows for size, windows in zip(sizes, output_size)
+    ):
+        raise NotImplementedError(
+            f"onnx: adaptive_max_pool to {list(output_size)} needs an input whose fixed size is a "
+            f"multiple of that, but got {sizes}: MaxPool's windows are of one size; use max_pool"
+        )
+    window = [size // windows for size, windows in zip(sizes, output_size)]
+    flat = [0] * len(window)
+    found: tuple[Value, Value] = max_pool_forward(
+        input, window, window, flat, [1] * len(window), False
+    )
+    return found
+
+
+@_translates
+def max_unpool_forward(input: Value, indices: Value, output_size: Sequence[int]) -> Value:
+    """MaxUnpool makes (input − 1)·stride + kernel_shape; its places count through the tensor."""
+    sizes = list(input.shape)[2:]
+    if not all(isinstance(size, int) for size in [*sizes, *output_size]) or any(
+        size > goal for size, goal in zip(sizes, output_size)
+    ):
+        raise NotImplementedError(
+            f"onnx: max_unpool to {list(output_size)} needs an input of fixed size that is no "
+            f"larger, but got {sizes}; export without dynamic sizes"
+        )
+    planes = onnx.Shape(input, start=0, end=2)
+    first = onnx.Range(
+        onnx.Constant(value_int=0),
+        onnx.ReduceProd(planes, keepdims=0),
+        onnx.Constant(value_int=1),
+    )
+    ones = onnx.Constant(value_ints=[1] * len(sizes))
+    first = onnx.Reshape(first, onnx.Concat(planes, ones, axis=0))
+    plane = onnx.Constant(value_int=math.prod(output_size))
+    return onnx.MaxUnpool(
+        input,
+        onnx.Add(indices, onnx.Mul(first, plane)),
+        kernel_shape=[goal - size + 1 for size, goal in zip(sizes, output_size)],
+        strides=[1] * len(sizes),
+    )
+
+
+@_translates
+def unfold(
+    input: Value, kernel_size: Sequence[int], stride: Sequence[int], padding: Sequence[int],
+    dilation: Sequence[int],
+) -> Value:  # fmt: skip
+    """A convolution whose filters are one-hot: each copies its tap of every channel."""
+    channels, taps = input.shape[1], math.prod(kernel_size)
+    if not isinstance(channels, int):
+        raise NotImplementedError("onnx: unfold needs an input with a fixed number of channels")
+    one_hot = torch.eye(taps).tile(channels, 1).flatten().tolist()
+    filters = onnx.Reshape(
+        onnx.Constant(value_floats=one_hot),
+        onnx.Constant(value_ints=[channels * taps, 1, *kernel_size]),
+    )
+    columns = onnx.Conv(
+        input, onnx.CastLike(filters, input), strides=list(stride), pads=[*padding, *padding],
+        dilations=list(dilation), group=channels,
+    )  # fmt: skip
+    return onnx.Reshape(columns, onnx.Constant(value_ints=[0, channels * taps, -1]))
 
 
 @_translates

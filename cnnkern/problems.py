@@ -1,12 +1,13 @@
 """Problem strings and tensors: what a line means, its inputs, and the calls that compute it.
 
-A problem string such as ``n8c64h56w56k64r3s3p1 f16 nhwc dgrad`` names one convolution or pooling
-in one direction; ``csrc/common/problem_string.h`` has the grammar. Tests, benchmarks and
-``explain`` all speak it.
+A problem string such as ``n8c64h56w56k64r3s3p1 f16 nhwc dgrad`` names one convolution, pooling,
+unfold or fold in one direction; ``csrc/common/problem_string.h`` has the grammar. Tests, benchmarks
+and ``explain`` all speak it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,9 +49,10 @@ class Problem:
     """One parsed problem. Tuples hold one entry for each spatial dimension, outermost first.
 
     ``padding`` holds two: begin and end of each axis. ``direction`` is fprop, dgrad or wgrad for a
-    convolution, forward or backward for a pooling, or unpool. ``operation`` is the name under which
-    the kernel table has it: conv, max_pool, avg_pool or window_pool (adaptive and fractional max
-    pooling and unpooling); an adaptive pooling's ``kernel`` is its output.
+    convolution, forward or backward for a pooling, unpool, unfold or fold. ``operation`` is the
+    name under which the kernel table has it: conv, max_pool, avg_pool, window_pool (adaptive and
+    fractional max pooling and unpooling) or unfold (and fold); an adaptive pooling's ``kernel`` is
+    its output. The output of unfold and fold is the columns (N, C·R·S, P·Q) as (N, C·R·S, P, Q).
 
     >>> problem = Problem.parse("conv1 n16c3h32w32k10r5s5p2")
     >>> problem.weight_shape, problem.output_shape
@@ -91,6 +93,7 @@ class Problem:
         row = _C.parse_problem(text)
         pool = row["is_pool"]
         begin, end = (row["padding"],) * 2 if pool else (row["pad_begin"], row["pad_end"])
+        dtype = DTYPES[row["dtype"]]
         return cls(
             text=row["text"],
             name=row["name"],
@@ -98,11 +101,11 @@ class Problem:
             is_pool=pool,
             operation=row["operation"],
             direction=row["direction"],
-            dtype=DTYPES[row["dtype"]],
+            dtype=dtype.to_complex() if row.get("complex") else dtype,
             channels_last=row["layout"] == "nhwc",
             n=row["n"],
             c=row["c"],
-            k=row["c"] if pool else row["k"],
+            k=row.get("rows", row["c"]) if pool else row["k"],
             groups=1 if pool else row["groups"],
             input=row["input"],
             kernel=row["kernel"],
@@ -165,13 +168,16 @@ def run(problem: Problem, ops: Any, *tensors: Tensor) -> Tensor | tuple[Tensor, 
     ``tensors`` by direction: fprop (input, weight), dgrad (grad_output, weight), wgrad
     (grad_output, input), each of the first two optionally with a bias, and fprop with the residual
     that the problem has after it; forward (input), backward (grad_output, indices), unpool (input,
-    indices), the first two with the samples (N, C, one for each axis) of a fractional pooling.
+    indices), the first two with the samples (N, C, one for each axis) of a fractional pooling;
+    unfold (image), fold (columns, in any shape of theirs).
     """
     window = (problem.stride, problem.padding, problem.dilation)
     if problem.operation == "avg_pool":
         return _run_avg_pool(problem, ops, *tensors)
     if problem.operation == "window_pool":
         return _run_window_pool(problem, ops, *tensors)
+    if problem.operation == "unfold":
+        return _run_unfold(problem, ops, *tensors)
     if problem.is_pool:
         pool = (problem.kernel, problem.stride, problem.padding[::2], problem.dilation)
         if problem.direction == "forward":
@@ -217,6 +223,14 @@ def _run_window_pool(
     return _ops.window_max_pool_backward(ops, first, *indices, samples, problem.input, kernel)
 
 
+def _run_unfold(problem: Problem, ops: Any, tensor: Tensor) -> Tensor:
+    window = (problem.kernel, problem.stride, problem.padding[::2], problem.dilation)
+    if problem.direction == "unfold":
+        return _ops.unfold(ops, tensor, *window)
+    columns = tensor.reshape(problem.n, problem.k, math.prod(problem.output))
+    return _ops.fold(ops, columns, problem.input, *window)
+
+
 # --------------------------------------------------------------------------------------------------
 # From a layer to its problem string
 
@@ -238,15 +252,25 @@ def _tuple(value: Any, dims: int) -> tuple[int, ...]:
     return (value,) * dims if isinstance(value, int) else tuple(value)
 
 
+def _dtype_option(kind: str, dtype: torch.dtype) -> str:
+    if dtype not in _OPTIONS:
+        raise TypeError(
+            f"{kind}: a problem of dtype {str(dtype)[6:]} has no string; a complex convolution "
+            "runs as real ones: ask for the layer and input in their real dtype"
+        )
+    return _OPTIONS[dtype]
+
+
 def of_layer(layer: torch.nn.Module, input: Tensor, direction: str = "fprop") -> str:
     """The problem string of one call: a layer of torch.nn or cnnkern.nn and its input.
 
     Args:
         layer: Conv1d/2d/3d, ConvBlock1d/2d/3d (without a residual), ConvTranspose1d/2d/3d,
-            MaxPool1d/2d/3d, AvgPool1d/2d/3d, AdaptiveAvgPool1d/2d/3d or AdaptiveMaxPool1d/2d/3d.
+            MaxPool1d/2d/3d, AvgPool1d/2d/3d, AdaptiveAvgPool1d/2d/3d, AdaptiveMaxPool1d/2d/3d,
+            Unfold or Fold.
         input: batched or not; only shape, dtype and memory format matter.
         direction: ``fprop``, ``dgrad`` or ``wgrad`` of the layer's own forward (a pooling has no
-            wgrad). A transposed layer's forward is its convolution's dgrad.
+            wgrad). A transposed layer's forward is its convolution's dgrad; unfold's dgrad is fold.
 
     >>> of_layer(torch.nn.Conv2d(3, 10, 5, padding=2), torch.zeros(1, 3, 32, 32))
     'n1c3h32w32k10r5s5p2'
@@ -255,27 +279,25 @@ def of_layer(layer: torch.nn.Module, input: Tensor, direction: str = "fprop") ->
     kinds = ("Conv", "ConvTranspose", "MaxPool", "AvgPool", "AdaptiveAvgPool", "AdaptiveMaxPool")
     names = (c.__name__ for c in type(layer).__mro__ if c.__module__.startswith("torch.nn"))
     kind = next((name for name in names if name.rstrip("123d") in kinds), None)
-    if kind is None:
+    unfolds = isinstance(layer, torch.nn.Unfold | torch.nn.Fold)
+    if kind is None and not unfolds:
         raise TypeError(
-            "expected a Conv, ConvTranspose, MaxPool or AvgPool layer, 1-d to 3-d, but got "
-            f"{type(layer).__name__}"
+            "expected a Conv, ConvTranspose, MaxPool or AvgPool layer, 1-d to 3-d, Unfold or Fold, "
+            f"but got {type(layer).__name__}"
         )
     if direction not in ("fprop", "dgrad", "wgrad"):
         raise ValueError(f"direction is {direction!r}, but fprop, dgrad or wgrad is expected")
+    if direction == "wgrad" and (kind is None or "Pool" in kind):
+        raise ValueError(f"{kind or 'unfold'} has no weights and so no wgrad")
+    if kind is None:
+        return _of_unfold(module, input, direction)
     dims = int(kind[-2])
     x = input if input.dim() == dims + 2 else input.unsqueeze(0)
     if x.dim() != dims + 2:
         raise RuntimeError(f"{kind}: expected {dims + 1}D or {dims + 2}D input, got {input.dim()}D")
-    if x.dtype not in _OPTIONS:
-        raise TypeError(
-            f"{kind}: a problem of dtype {str(x.dtype)[6:]} has no string; a complex convolution "
-            "runs as real ones: ask for the layer and input in their real dtype"
-        )
-    options = _OPTIONS[x.dtype]
+    options = _dtype_option(kind, x.dtype)
     if x.dim() > 3 and not x.is_contiguous() and _is_channels_last(x):
         options += " nhwc"
-    if direction == "wgrad" and "Pool" in kind:
-        raise ValueError("a pooling has no weights and so no wgrad")
     if "AvgPool" in kind or "Adaptive" in kind:
         return _of_avg_pool(module, x, dims, options, "" if direction == "fprop" else "_backward")
     stride, dilation = _tuple(module.stride, dims), _tuple(module.dilation, dims)
@@ -320,6 +342,26 @@ def _of_transposed(
     text = _sizes(shape, layer.kernel_size, layer.in_channels) + window
     exchanged = {"fprop": "dgrad", "dgrad": "fprop", "wgrad": "wgrad"}[direction]
     return _canonical(f"{text}{_axes('p', layer.padding, 0)}{options} {exchanged}")
+
+
+def _of_unfold(layer: Any, input: Tensor, direction: str) -> str:
+    """Of Unfold or Fold; each is the other's gradient."""
+    fold = isinstance(layer, torch.nn.Fold)
+    dims = 3 if fold else 4
+    x = input if input.dim() == dims else input.unsqueeze(0)
+    if x.dim() != dims:
+        raise RuntimeError(f"unfold: expected {dims - 1}D or {dims}D input, got {input.dim()}D")
+    kernel, stride, padding, dilation = (
+        _tuple(value, 2)
+        for value in (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+    )
+    shape = tuple(x.shape)
+    if fold:
+        shape = (shape[0], shape[1] // math.prod(kernel), *_tuple(layer.output_size, 2))
+    text = _sizes(shape, kernel, None)
+    text += _axes("u", stride, 1) + _axes("p", padding, 0) + _axes("l", dilation, 1)
+    text += _dtype_option("unfold", x.real.dtype) + (" complex" if x.is_complex() else "")
+    return _canonical(f"{text} {'fold' if fold == (direction == 'fprop') else 'unfold'}")
 
 
 def _of_avg_pool(layer: Any, x: Tensor, dims: int, options: str, direction: str) -> str:

@@ -79,7 +79,7 @@ def force_kernel(operation: str, name: str) -> Iterator[None]:
     """Every call inside runs on the named kernel, or raises with the kernel's reason.
 
     Args:
-        operation: ``"conv"``, ``"max_pool"``, ``"avg_pool"`` or ``"window_pool"``.
+        operation: ``"conv"``, ``"max_pool"``, ``"avg_pool"``, ``"window_pool"`` or ``"unfold"``.
         name: as the kernel table and ``explain`` show it.
     """
     for module in _modules():

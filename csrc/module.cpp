@@ -12,12 +12,14 @@
 #include "cpu/conv/winograd_cpu.h"
 #include "cpu/pool/avg_pool_cpu.h"
 #include "cpu/pool/pool_cpu.h"
+#include "cpu/pool/unfold.h"
 #include "cpu/pool/window_pool_cpu.h"
 #include "torch/forced_kernel.h"
 
 #include "cuda/conv/conv_plan.h"
 #include "cuda/pool/avg_pool_plan.h"
 #include "cuda/pool/max_pool_plan.h"
+#include "cuda/pool/unfold_plan.h"
 #include "cuda/pool/window_pool_plan.h"
 
 namespace py = pybind11;
@@ -47,16 +49,32 @@ void describe_window_pool(const WindowPoolProblem& p, py::dict& result) {
   result["direction"] = to_string(p.direction);
 }
 
+void describe_unfold(const UnfoldProblem& p, py::dict& result) {
+  result["text"] = to_string(p);
+  result["n"] = p.n, result["c"] = p.c, result["rows"] = p.rows();
+  result["input"] = spatial(p.image, 2), result["output"] = spatial(p.blocks, 2);
+  result["kernel"] = spatial(p.kernel, 2), result["stride"] = spatial(p.stride, 2);
+  result["padding"] = spatial(p.pad, 2), result["dilation"] = spatial(p.dilation, 2);
+  result["ceil_mode"] = false;
+  result["dtype"] = to_string(p.dtype), result["complex"] = p.parts == 2;
+  result["layout"] = to_string(Layout::nchw), result["direction"] = to_string(p.direction);
+}
+
 py::dict parse(const std::string& text) {
   const NamedProblem named = parse_problem(text);
   py::dict result;
   result["name"] = named.name;
   result["multiplicity"] = named.multiplicity;
-  result["is_pool"] = named.is_pool || named.is_avg_pool || named.is_window_pool;
-  result["operation"] = named.is_window_pool ? "window_pool"
-                        : named.is_avg_pool  ? "avg_pool"
-                        : named.is_pool      ? "max_pool"
-                                             : "conv";
+  result["is_pool"] = named.is_pool || named.is_avg_pool || named.is_window_pool || named.is_unfold;
+  result["operation"] = named.is_unfold        ? "unfold"
+                        : named.is_window_pool ? "window_pool"
+                        : named.is_avg_pool    ? "avg_pool"
+                        : named.is_pool        ? "max_pool"
+                                               : "conv";
+  if (named.is_unfold) {
+    describe_unfold(named.unfold, result);
+    return result;
+  }
   if (named.is_window_pool) {
     describe_window_pool(named.window_pool, result);
     return result;
@@ -142,6 +160,7 @@ py::dict plan(const std::string& text, const std::string& device, const std::str
   const NamedProblem named = parse_problem(text);
   if (device == "cpu") {
     const cpu::Isa isa = cpu::current_isa();
+    if (named.is_unfold) return cpu_plan(cpu::plan_unfold_cpu(named.unfold, forced, true));
     if (named.is_window_pool)
       return cpu_plan(cpu::plan_window_pool_cpu(named.window_pool, isa, forced, true));
     if (named.is_avg_pool)
@@ -155,8 +174,9 @@ py::dict plan(const std::string& text, const std::string& device, const std::str
     for (const DeviceCaps& each : known_devices) known += std::string(", ") + each.name;
     throw std::invalid_argument("device '" + device + "' is not known; use one of " + known);
   }
-  if (named.is_pool || named.is_avg_pool || named.is_window_pool) {
-    py::dict result = named.is_pool ? cuda_plan(plan_pool(named.pool, *caps, forced), *caps)
+  if (named.is_pool || named.is_avg_pool || named.is_window_pool || named.is_unfold) {
+    py::dict result = named.is_pool     ? cuda_plan(plan_pool(named.pool, *caps, forced), *caps)
+                      : named.is_unfold ? cuda_plan(plan_unfold(named.unfold, *caps, forced), *caps)
                       : named.is_avg_pool
                           ? cuda_plan(plan_avg_pool(named.avg_pool, *caps, forced), *caps)
                           : cuda_plan(plan_window_pool(named.window_pool, *caps, forced), *caps);
@@ -178,6 +198,7 @@ void append_cpu_kernels(py::list& result, const char* operation, const std::vect
     py::dict row;
     row["backend"] = "cpu", row["operation"] = operation, row["name"] = kernel.name;
     row["idea"] = kernel.idea;
+    if constexpr (requires { kernel.direction; }) row["direction"] = to_string(kernel.direction);
     result.append(row);
   }
 }
@@ -201,6 +222,7 @@ py::list kernels() {
   append_cpu_kernels(result, "max_pool", cpu::pool_cpu_kernel_table());
   append_cpu_kernels(result, "avg_pool", cpu::avg_pool_cpu_kernel_table());
   append_cpu_kernels(result, "window_pool", cpu::window_pool_cpu_kernel_table());
+  append_cpu_kernels(result, "unfold", cpu::unfold_cpu_kernel_table());
   for (const ConvKernelInfo& kernel : conv_kernel_table()) {
     py::dict row;
     row["backend"] = "cuda", row["operation"] = "conv", row["name"] = kernel.name;
@@ -214,6 +236,7 @@ py::list kernels() {
   append_pool_kernels(result, "max_pool", pool_kernel_table());
   append_pool_kernels(result, "avg_pool", avg_pool_kernel_table());
   append_pool_kernels(result, "window_pool", window_pool_kernel_table());
+  append_pool_kernels(result, "unfold", unfold_kernel_table());
   return result;
 }
 
@@ -248,9 +271,11 @@ void force_kernel(const std::string& operation, const std::string& name) {
   else if (operation == "max_pool") forced_pool_kernel() = name;
   else if (operation == "avg_pool") forced_avg_pool_kernel() = name;
   else if (operation == "window_pool") forced_window_pool_kernel() = name;
+  else if (operation == "unfold") forced_unfold_kernel() = name;
   else
-    throw std::invalid_argument("operation '" + operation +
-                                "' is not known; use conv, max_pool, avg_pool or window_pool");
+    throw std::invalid_argument(
+        "operation '" + operation +
+        "' is not known; use conv, max_pool, avg_pool, window_pool or unfold");
 }
 
 }  // namespace

@@ -24,6 +24,7 @@ ONCE = ("f64 nchw", "f16 nhwc", "bf16 nchw")
 CONV_DIRECTIONS = ("fprop", "dgrad", "wgrad")
 POOL_DIRECTIONS = ("maxpool", "values", "maxpool_backward")
 AVG_DIRECTIONS = ("avgpool", "avgpool_backward", "adaptive_avgpool", "adaptive_avgpool_backward")
+UNFOLD_DIRECTIONS = ("unfold", "fold")
 MMA = ("implicit_gemm_mma", "first_layer")
 
 WINDOW_DIRECTIONS = (
@@ -95,6 +96,11 @@ def texts(line: str) -> Iterator[str]:
     problem = Problem.parse(line)
     if problem.operation in ("avg_pool", "window_pool"):
         yield from _pool_texts(line, problem)
+        return
+    if problem.operation == "unfold":  # of planes, in one layout
+        for direction in UNFOLD_DIRECTIONS:
+            for option in OPTIONS[::2]:
+                yield f"{line} {option}".replace(" unfold", f" {direction}")
         return
     directions = (
         POOL_DIRECTIONS if problem.is_pool else ("fprop",) if problem.fused else CONV_DIRECTIONS
@@ -184,6 +190,8 @@ def operands(problem: Problem, make=integers) -> list[torch.Tensor]:
         samples = [window_samples(problem)] if problem.fractional else []
         at = [] if problem.direction == "forward" else [pool_indices(problem)]
         return [dy if at else x, *at, *samples]
+    if problem.operation == "unfold":
+        return [x if problem.direction == "unfold" else dy.flatten(2)]
     if problem.is_pool:
         return [x] if problem.direction == "forward" else [dy, pool_indices(problem)]
     bias = {"fprop": [problem.k], "dgrad": [problem.c]}.get(problem.direction)
@@ -225,6 +233,8 @@ def expected(problem: Problem, values: list[torch.Tensor]) -> np.ndarray:
         return reference.max_unpool(problem, first, others[0])
     if problem.operation == "window_pool" and problem.direction == "forward":
         return reference.window_max_pool(problem, first, window_samples(problem).numpy())[0]
+    if problem.operation == "unfold":
+        return getattr(reference, problem.direction)(problem, first)
     if problem.is_pool:
         if problem.direction == "forward":
             return reference.max_pool(problem, first)[0]

@@ -33,7 +33,7 @@ POOL_UNEVEN = "n2c3h9w8r3s2uh2uw2ph1pw1 maxpool"
 MASKS = [
     *of(
         "mask",
-        *(UNFOLD, POOL_UNEVEN, "im2col"),
+        *(UNFOLD, "n2c3h9w8r3s2u2p1 unfold", "im2col"),
         ("column_past_the_image", UNFOLD, "w < g.image.extent.w", "w <= g.image.extent.w"),
     ),
     *of(
@@ -108,7 +108,7 @@ MASKS = [
 BOUNDS = [
     *of(
         "bound off by one",
-        *(UNFOLD, "n1c2h10w10r2s2u3 maxpool", "col2im"),
+        *(UNFOLD, "n1c2h10w10r2s2u3 fold", "col2im"),
         ("window_past_the_last", UNFOLD, "window < windows ?", "window <= windows ?"),
     ),
     *of(
@@ -196,13 +196,13 @@ BOUNDS = [
 STRIDES = [
     *of(
         "stride, offset or tap",
-        *(UNFOLD, "n2c3h9w8r3s2uh1uw2lh2lw3 maxpool", "im2col"),
+        *(UNFOLD, "n2c3h9w8r3s2uh1uw2lh2lw3 unfold", "im2col"),
         ("column_dilation", UNFOLD, "s * g.dilation.w - g.pad.w", "s * g.dilation.h - g.pad.w"),
         ("row_of_the_columns", UNFOLD, "g.by_r.divmod(g.by_s", "g.by_s.divmod(g.by_s"),
     ),
     *of(
         "stride, offset or tap",
-        *(UNFOLD, POOL_UNEVEN, "col2im"),
+        *(UNFOLD, "n2c3h9w8r3s2u2p1 fold", "col2im"),
         ("between_two_windows", UNFOLD, "beside == 0 && ", ""),
     ),
     *of(

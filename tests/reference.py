@@ -57,6 +57,21 @@ def dgrad(problem: Problem, dy: np.ndarray, w: np.ndarray) -> np.ndarray:
     return dx[(..., *inside)].reshape(problem.input_shape)
 
 
+def unfold(problem: Problem, x: np.ndarray) -> np.ndarray:
+    x = _padded(x, problem)
+    taps = [x[(..., *window)] for _, window in _taps(problem)]
+    return np.stack(taps, 2).reshape(problem.n, problem.k, -1)
+
+
+def fold(problem: Problem, columns: np.ndarray) -> np.ndarray:
+    x = _padded(np.zeros(problem.input_shape), problem)
+    taps = columns.reshape(problem.n, problem.c, -1, *problem.output)
+    for i, (_, window) in enumerate(_taps(problem)):
+        x[(..., *window)] += taps[:, :, i]
+    inside = [slice(b, b + i) for b, i in zip(problem.padding[0::2], problem.input)]
+    return x[(..., *inside)]
+
+
 def wgrad(problem: Problem, dy: np.ndarray, x: np.ndarray) -> np.ndarray:
     dy, x = _grouped(dy, problem.groups), _grouped(_padded(x, problem), problem.groups)
     dw = np.zeros(_filters(np.empty(problem.weight_shape), problem.groups).shape)

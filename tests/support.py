@@ -14,6 +14,7 @@ def saw(device: str, kernel: str, direction: str, dtype: object, layout: str) ->
 def saw_case(case: Case) -> None:
     problem = Problem.parse(case.text)
     layout = "nhwc" if problem.channels_last else "nchw"
-    of_pool = case.device == "cpu" and problem.operation != "conv"  # CUDA kernels say so themselves
+    # Other kernels' names say what they compute.
+    of_pool = case.device == "cpu" and problem.operation not in ("conv", "unfold")
     kernel = f"{problem.operation}.{case.kernel}" if of_pool else case.kernel
     saw(case.device, kernel, problem.direction, problem.dtype, layout)

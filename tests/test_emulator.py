@@ -116,7 +116,7 @@ def test_thread_sanitizer_sees_raw_accesses(programs, name):
 @pytest.mark.parametrize("arch", ["sm_75", "sm_80"])
 def test_thread_sanitizer_is_silent_on_the_kernels(programs, arch):
     """On few problems: it takes ten times as long as the run without a sanitizer."""
-    problems = [CPP.parent / "problems/regressions.txt", CPP.parent / "problems/pool.txt"]
+    problems = [CPP.parent / f"problems/{file}.txt" for file in ("regressions", "pool", "unfold")]
     ran = run(
         programs("tsan") / "run_problems",
         *("--arch", arch, "--first-seed", 4, *problems),

@@ -46,8 +46,8 @@ TABLE = [
     Bad("conv2d", [X, W, (4, 1)], "expected bias to be 1-dimensional with 4 elements"),
     Bad("conv2d", [X, (W, DOUBLE)], "should be the same", phrase_is_torchs=False),
     Bad("conv2d", [X, W, (4, HALF)], "should be the same"),
-    Bad("conv2d", [(X, torch.bool), (W, torch.bool)], "input has dtype bool, but float32, float64",
-        like_torch=False),
+    Bad("conv2d", [(X, torch.bool), (W, torch.bool)], "not implemented for 'Bool'"),
+    Bad("conv2d", [(X, torch.uint16), (W, torch.uint16)], "not implemented for 'UInt16'"),
     Bad("conv2d", [(1, 1, 4, 6, 6), W], "Expected 3D (unbatched) or 4D (batched) input to conv2d"),
     Bad("conv2d", [(6, 6), W], "Expected 3D (unbatched) or 4D (batched) input to conv2d"),
     Bad("conv1d", [(6,), (4, 4, 3)], "Expected 2D (unbatched) or 3D (batched) input to conv1d"),
@@ -94,7 +94,7 @@ TABLE = [
     Bad(POOL, [None, 2], "argument 'input' (position 1) must be Tensor", phrase_is_torchs=False),
     Bad(POOL, [X, (2, 2, 2)], "kernel_size", phrase_is_torchs=False),
     Bad(POOL, [X, 2.5], "kernel_size", phrase_is_torchs=False),
-    Bad(POOL, [(X, torch.bool), 2], "input has dtype bool, but float32, float64", like_torch=False),
+    Bad(POOL, [(X, torch.bool), 2], "not implemented for 'Bool'"),
 ]  # fmt: skip
 
 

@@ -55,6 +55,21 @@ def test_a_kernel_can_be_asked_for():
         cnnkern.explain(LAYER, kernel="nothing")
 
 
+def test_unfold_and_fold():
+    layer, x = nn.Unfold(3, padding=1), torch.zeros(2, 4, 9, 8)
+    found = cnnkern.explain(layer, x)
+    assert (found.problem, found.kernel) == ("n2c4h9w8r3s3p1 unfold", "im2col") and found.why
+    assert found.precision == "float32; no arithmetic"
+    gradient = cnnkern.explain(layer, x, device="sm_80", direction="dgrad")
+    assert (gradient.problem, gradient.kernel) == ("n2c4h9w8r3s3p1 fold", "col2im")
+    assert gradient.grid == (3, 1, 1) and "one thread for each of 576 elements" in gradient.why
+    pairs = cnnkern.explain("n2c4h9w8r3s3p1 complex fold", device="sm_80")
+    assert pairs.grid == (5, 1, 1)
+    assert cnnkern.explain("n2c4h9w8r3s3p1 u8 unfold", device="sm_80").kernel == "im2col"
+    with pytest.raises(RuntimeError, match="there is no kernel named col2im"):
+        cnnkern.explain("n2c4h9w8r3s3p1 unfold", kernel="col2im")
+
+
 def test_split_k_is_told():
     found = cnnkern.explain("n32c64h56w56k64r3s3p1 wgrad", device="sm_80")
     assert found.split_k > 1

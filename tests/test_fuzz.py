@@ -151,16 +151,29 @@ def fractional_max_pooling(draw) -> str:
     return f"{text} {options(draw, dims)} {draw(st.sampled_from(words))}"
 
 
+@st.composite
+def unfolding(draw) -> str:
+    text = f"n{draw(st.integers(1, 2))}c{draw(many)}"
+    for axis, tap in zip("hw", "rs"):
+        taps, gap, pad = draw(st.integers(1, 4)), draw(st.integers(1, 3)), draw(st.integers(0, 3))
+        least = max(1, span(taps, gap) - 2 * pad)
+        text += f"{axis}{least + draw(st.integers(0, 6))}{tap}{taps}"
+        text += f"u{axis}{draw(st.integers(1, 4))}l{axis}{gap}p{axis}{pad}"
+    dtype = draw(st.sampled_from(["f32", "f64", "f16", "bf16"]))
+    return f"{text} {dtype} {draw(st.sampled_from(cases.UNFOLD_DIRECTIONS))}"
+
+
 # Of 50 problems, how many are of each family: left to itself hypothesis would leave out some.
 FAMILIES = (
-    (12, convolution(cases.CONV_DIRECTIONS)),
+    (11, convolution(cases.CONV_DIRECTIONS)),
     (6, convolution(FUSED)),
-    (9, tiled_convolution()),
+    (8, tiled_convolution()),
     (6, max_pooling()),
     (6, average_pooling()),
     (4, adaptive_average_pooling()),
     (4, adaptive_max_pooling()),
     (3, fractional_max_pooling()),
+    (2, unfolding()),
 )
 
 

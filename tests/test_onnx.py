@@ -87,6 +87,20 @@ def test_convolutions(name, bias):
     torch.testing.assert_close(run(proto, *tensors)[0], call(*tensors), rtol=1e-5, atol=1e-5)
 
 
+def test_fused_convolutions():
+    names = (None, "relu", "relu6", "tanh", "sigmoid", "gelu", "silu", "hardswish")
+    w, b, x = 3 * torch.randn(4, 4, 3, 3), torch.randn(4), torch.randn(1, 4, 5, 6)
+
+    def function(x):
+        for name in names:
+            x = ours.conv2d_bias_act(x, w, b, padding=1, activation=name, residual=x)
+        return x
+
+    proto = exported(Call(function), (x,))
+    assert kinds(proto).count("Conv") == len(names)
+    torch.testing.assert_close(run(proto, x)[0], function(x), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("dims", [1, 2, 3])
 def test_max_pool(dims):
     pool = getattr(ours, f"max_pool{dims}d")
@@ -112,7 +126,13 @@ POOLS = {
     "global": (cnnkern.AdaptiveAvgPool2d(1), "GlobalAveragePool"),
     "adaptive": (cnnkern.AdaptiveAvgPool2d((3, 4)), "MatMul"),
     "adaptive, 3-d": (cnnkern.AdaptiveAvgPool3d((2, 3, 2)), "MatMul"),
-    "lp": (cnnkern.LPPool2d(2, 3, 2), "AveragePool"),
+    "lp": (cnnkern.LPPool2d(2, 3, 2), "LpPool"),
+    "lp, 1-d": (cnnkern.LPPool1d(4, 3), "LpPool"),
+    "lp, 3-d": (cnnkern.LPPool3d(2.0, (2, 3, 1), 2), "LpPool"),
+    "lp of an odd power": (cnnkern.LPPool2d(1, 3, 2), "AveragePool"),
+    "adaptive max": (cnnkern.AdaptiveMaxPool2d((3, 2)), "MaxPool"),
+    "adaptive max, 3-d": (cnnkern.AdaptiveMaxPool3d(1), "MaxPool"),
+    "unfold": (cnnkern.Unfold((2, 3), (1, 2), (2, 1), (3, 1)), "Conv"),
     "fold": (cnnkern.Fold((5, 6), (2, 3), padding=1), "Col2Im"),
 }  # fmt: skip
 
@@ -127,3 +147,49 @@ def test_pools(name):
     proto = exported(torch.nn.Sequential(layer).eval(), (x,))
     assert kind in kinds(proto), kinds(proto)
     torch.testing.assert_close(run(proto, x)[0], layer(x), rtol=1e-5, atol=1e-5)
+
+
+def test_lp_pool_of_dynamic_size():
+    """Dilated, and of an image without a batch."""
+    call = Call(lambda x: ours.lp_pool2d(x, 2, 2, 1, dilation=2))
+    dims = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
+    proto = exported(call, (torch.randn(2, 3, 9, 8),), ((dims,),))
+    assert kinds(proto) == ["LpPool"]
+    x = torch.randn(1, 3, 6, 11)
+    torch.testing.assert_close(run(proto, x)[0], call(x))
+    proto = exported(call, (x[0],))
+    assert "LpPool" in kinds(proto)
+    torch.testing.assert_close(run(proto, x[0])[0], call(x[0]))
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_max_unpool(dims):
+    """Of the maxima of overlapping windows, to a size that is not the smallest."""
+    size = [8, 7, 6][:dims]
+    pool, unpool = getattr(ours, f"max_pool{dims}d"), getattr(ours, f"max_unpool{dims}d")
+    call = Call(lambda y, at: unpool(y, at, 2, 2, output_size=size))
+    y, at = pool(torch.randn(2, 3, *size), 2, 2, return_indices=True)
+    proto = exported(call, (y, at))
+    assert "MaxUnpool" in kinds(proto)
+    assert torch.equal(run(proto, y, at)[0], call(y, at))
+
+
+REFUSED = {
+    "adaptive_max_pool to [2, 3] needs an input whose fixed size is a multiple": (
+        lambda x: ours.adaptive_max_pool2d(x, (2, 3))
+    ),
+    "fractional_max_pool has windows at random places": (
+        lambda x: ours.fractional_max_pool2d(x, 2, output_size=3)
+    ),
+    "max_unpool to [3, 6] needs an input of fixed size that is no larger": (
+        lambda x: ours.max_unpool2d(x, torch.zeros_like(x, dtype=torch.int64), 1, 1, 1)
+    ),
+    "AveragePool of opset 18 has no dilation": lambda x: ours.avg_pool2d(x, 2, dilation=2),
+}
+
+
+@pytest.mark.parametrize("sentence", REFUSED)
+def test_what_onnx_lacks_is_said_in_one_sentence(sentence):
+    with pytest.raises(torch.onnx.errors.OnnxExporterError) as found:
+        exported(Call(REFUSED[sentence]), (torch.randn(1, 2, 5, 8),))
+    assert f"onnx: {sentence}" in str(found.value)

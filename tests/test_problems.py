@@ -39,6 +39,13 @@ def test_text_parses_to_itself(line):
         ("n1c3h8w8r3s3 maxpool divisor3", "has options of an average pooling, but is none"),
         ("n1c3h8w8r3s3u2 adaptive_avgpool", "is adaptive and takes no stride"),
         ("n1c3h8w8r3s3 odd_avgpool", "'odd_avgpool' is no option"),
+        ("n1c3h8w8k4r3s3 unfold", "is an unfold or fold and takes no k"),
+        ("n1c3h8w8r3s3 unfold maxpool", "is more than one kind"),
+        ("n1c3h8w8r3s3 fold nhwc", "needs h, and takes no d, nhwc or ceil"),
+        ("n1c3w8s3 unfold", "needs h, and takes no d"),
+        ("n1c3h2w8r3s3 fold", "no window that fits into the padded image"),
+        ("n1c3h8w8r3s3u0 unfold", "unfold: stride should be greater than zero"),
+        ("n1c3h8w8r3s3 complex maxpool", "which only unfold and fold of f16, f32 or f64 are"),
         ("n1c3k4r3s3", "gives neither h nor w"),
         ("n1c3h8w8k4r9s9", "Kernel size can't be greater than actual input size"),
         ("n1g2c3h8w8k4r3s3", "divisible by groups"),
@@ -68,6 +75,8 @@ def layers():
     )
     yield nn.AdaptiveAvgPool1d(4), (2, 4, 9), "n2c4w9s4 adaptive_avgpool"
     yield nn.AdaptiveAvgPool2d((None, 3)), (4, 9, 8), "n1c4h9w8r9s3 adaptive_avgpool"
+    yield nn.Unfold((3, 2), 2, 1, (2, 1)), (4, 9, 8), "n1c4h9w8r3s2uh2p1l2 unfold"
+    yield nn.Fold((5, 6), 2), (3, 16, 20), "n3c4h5w6r2s2 fold"
 
 
 @pytest.mark.parametrize(
@@ -92,6 +101,10 @@ def test_of_layer(layer, shape, text):
 def test_of_layer_dtype_and_format():
     x = torch.zeros(1, 4, 8, 8, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
     assert problems.of_layer(nn.Conv2d(4, 4, 3), x) == "n1c4h8w8k4r3s3 bf16 nhwc"
+    columns = torch.zeros(1, 16, 20, dtype=torch.complex128)
+    assert problems.of_layer(nn.Fold((5, 6), 2), columns) == "n1c4h5w6r2s2 f64 complex fold"
+    assert problems.of_layer(nn.Fold((5, 6), 2), columns, "dgrad").endswith(" f64 complex unfold")
+    assert Problem.parse("n1c4h5w6r2s2 f64 complex fold").dtype == torch.complex128
     with pytest.raises(ValueError, match="direction is 'up'"):
         problems.of_layer(nn.Conv2d(4, 4, 3), x, "up")
 

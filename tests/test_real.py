@@ -25,6 +25,7 @@ CASES = [
     for case in cases.cpu_cases()
     if any(option in case.text for option in CHOSEN)
     and "max" not in case.text  # max pooling and unpooling round nothing
+    and "fold" not in case.text  # test_unfold.py has those of reals
     and not ("avgpool" in case.text and max(Problem.parse(case.text).dilation) > 1)  # nor torch
 ]
 

@@ -19,6 +19,8 @@ COLORS = {
     "wgrad": "#5a9e6f",
     "forward": "#7a5ea8",
     "backward": "#b79ad1",
+    "unfold": "#b8902f",
+    "fold": "#d9bf7a",
 }
 NAMES = {"forward": "max pool", "backward": "max pool, backward"}
 BAR = 0.26  # inches

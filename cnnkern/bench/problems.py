@@ -7,7 +7,15 @@ from pathlib import Path
 from cnnkern.problems import Problem, read
 
 _POOLS = ("maxpool", "avgpool", "adaptive_avgpool")
-DIRECTIONS = {"fprop", "dgrad", "wgrad", *_POOLS, *(f"{pool}_backward" for pool in _POOLS)}
+DIRECTIONS = {
+    "fprop",
+    "dgrad",
+    "wgrad",
+    "unfold",
+    "fold",
+    *_POOLS,
+    *(f"{pool}_backward" for pool in _POOLS),
+}
 
 # Beside this file in an installed package, under benchmarks/ in a checkout.
 _FOLDERS = (

@@ -32,6 +32,8 @@ class Workload:
             raise ValueError(f"{problem.text}: torch.nn has no such convolution to compare with")
         if problem.operation == "avg_pool" and max(problem.dilation) > 1:
             raise ValueError(f"{problem.text}: torch.nn has no dilated average pooling")
+        if problem.operation == "window_pool":
+            raise ValueError(f"{problem.text}: poolings over windows of their own are not compared")
         self.problem = problem
         generator = torch.Generator().manual_seed(0)
 
@@ -43,7 +45,8 @@ class Workload:
 
     def layouts(self) -> list[str]:
         """The layouts in which PyTorch stores such tensors."""
-        return ["nchw"] if len(self.problem.input) == 1 else ["nchw", "nhwc"]
+        one = len(self.problem.input) == 1 or self.problem.operation == "unfold"
+        return ["nchw"] if one else ["nchw", "nhwc"]
 
     def call(self, functional: ModuleType, layout: str) -> Call:
         """The problem through ``torch.nn.functional`` or ``cnnkern.functional``.
@@ -56,7 +59,12 @@ class Workload:
 
         def forward() -> Tensor:
             y: Tensor
-            if p.adaptive:
+            unfold = (p.kernel, p.dilation, padding, p.stride)
+            if p.direction == "unfold":
+                y = functional.unfold(x, *unfold)
+            elif p.direction == "fold":
+                y = functional.fold(dy.flatten(2), p.input, *unfold)
+            elif p.adaptive:
                 y = getattr(functional, f"adaptive_avg_pool{dims}d")(x, p.output)
             elif p.operation == "avg_pool":
                 pool = getattr(functional, f"avg_pool{dims}d")
@@ -70,7 +78,7 @@ class Workload:
                 y = conv(x, w, None, p.stride, padding, p.dilation, p.groups)
             return y
 
-        if p.direction in ("fprop", "forward"):
+        if p.direction in ("fprop", "forward", "unfold", "fold"):
             return torch.no_grad()(forward)
         variable = (w if p.direction == "wgrad" else x).requires_grad_()
         y = forward()

@@ -49,9 +49,10 @@ def check_input(op: str, input: Any, dtypes: Sequence[torch.dtype] = FLOATS + IN
     check_tensor(op, "input", 1, input)
     if input.dtype not in dtypes:
         *names, last = [str(dtype)[6:] for dtype in dtypes]
-        raise RuntimeError(
+        raise NotImplementedError(
             f"{op}: input has dtype {str(input.dtype)[6:]}, but {', '.join(names)} or {last} is "
-            "expected; convert it with .to()"
+            f"expected: {op} is not implemented for '{_torchs_name(input.dtype)}'; convert it with "
+            ".to()"
         )
 
 
@@ -62,14 +63,17 @@ _TORCHS_NAMES = {
 }  # fmt: skip
 
 
+def _torchs_name(dtype: torch.dtype) -> str:
+    return _TORCHS_NAMES.get(dtype, str(dtype)[6:].replace("uint", "UInt"))
+
+
 def check_floating(op: str, input: Any, *others: torch.dtype) -> None:
     """For what torch, too, has for floating-point numbers only, or for few other dtypes."""
     check_tensor(op, "input", 1, input)
     if input.dtype not in FLOATS and input.dtype not in others:
-        name = _TORCHS_NAMES.get(input.dtype, str(input.dtype)[6:])
         raise NotImplementedError(
-            f"{op}: \"{op}\" not implemented for '{name}': float32, float64, float16 or bfloat16 "
-            "is expected; convert it with .to()"
+            f"{op}: \"{op}\" not implemented for '{_torchs_name(input.dtype)}': float32, float64, "
+            "float16 or bfloat16 is expected; convert it with .to()"
         )
 
 

@@ -60,8 +60,8 @@ def fold(
     """:func:`torch.nn.functional.fold` on cnnkern's kernels: :func:`unfold`'s transpose.
 
     input (N, C·R·S, P·Q) or (C·R·S, P·Q); returns (N, C, H, W) with H, W = output_size, each
-    pixel the sum of what the windows hold for it. dtypes: all of convolution's; integers on the CPU
-    only.
+    pixel the sum of what the windows hold for it. dtypes: all of convolution's, and bool, which is
+    true where a window holds true; integers on the CPU only.
 
     >>> ones = unfold(torch.ones(1, 1, 3, 3), 2)
     >>> fold(ones, 3, 2)[0, 0]  # how many windows see each pixel
@@ -69,7 +69,9 @@ def fold(
             [2., 4., 2.],
             [1., 2., 1.]])
     """
-    check_input("fold", input, _SUMMED)
+    check_input("fold", input, (*_SUMMED, torch.bool))
+    if input.dtype == torch.bool:
+        return fold(input.float(), output_size, kernel_size, dilation, padding, stride) > 0
     if input.dim() not in (2, 3):
         raise RuntimeError(
             "fold: Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and "

@@ -138,7 +138,7 @@ NamedProblem parse_problem(const std::string& text) {
   PoolDirection pool_direction = PoolDirection::forward;
   AvgPoolProblem average;  // its options; the sizes come at the end
   WindowPoolProblem windows;
-  bool ceil_mode = false, values = false, residual = false, preactivation = false;
+  bool ceil_mode = false, values = false, residual = false, preactivation = false, complex = false;
   std::optional<Activation> activation;
 
   std::istringstream words(text);
@@ -168,7 +168,11 @@ NamedProblem parse_problem(const std::string& text) {
       if (kind != "" && kind != "adaptive_") fail(word, "is no option");
       result.is_avg_pool = true, average.adaptive = kind != "";
       if (word.ends_with("_backward")) average.direction = AvgPoolDirection::backward;
-    } else if (word == "exclude_pad") average.count_include_pad = false;
+    } else if (word == "unfold" || word == "fold") {
+      result.is_unfold = true;
+      if (word == "fold") result.unfold.direction = UnfoldDirection::fold;
+    } else if (word == "complex") complex = true;
+    else if (word == "exclude_pad") average.count_include_pad = false;
     else if (divisor_in(word) != 0) average.divisor = divisor_in(word);
     else if (word == "ceil") ceil_mode = true;
     else if (word == "values") values = true;
@@ -186,30 +190,42 @@ NamedProblem parse_problem(const std::string& text) {
           "is no size list and no option (f32 f64 f16 bf16 u8 i8 i16 i32 i64 nchw nhwc fprop dgrad "
           "wgrad maxpool maxpool_backward avgpool avgpool_backward adaptive_avgpool "
           "adaptive_avgpool_backward adaptive_maxpool adaptive_maxpool_backward fractional_maxpool "
-          "fractional_maxpool_backward max_unpool ceil values exclude_pad divisorM xM, an "
-          "activation, "
-          "residual, "
-          "preactivation)");
+          "fractional_maxpool_backward max_unpool unfold fold complex ceil values exclude_pad "
+          "divisorM xM, an activation, residual, preactivation)");
   }
   if (sizes.empty()) fail(text, "has no size list such as n8c64h56w56k64r3s3p1");
   if (!sizes.count("h") && !sizes.count("w")) fail(text, "gives neither h nor w");
 
   const auto get = [&](const char* key) { return sizes.count(key) ? sizes.at(key) : int64_t{1}; };
   const Geometry g = geometry_of(sizes);
-  if (result.is_pool + result.is_avg_pool + result.is_window_pool > 1)
+  if (result.is_pool + result.is_avg_pool + result.is_window_pool + result.is_unfold > 1)
     fail(text, "is more than one kind of pooling, such as a max and an average pooling");
   if (!result.is_avg_pool && (!average.count_include_pad || average.divisor != 0))
     fail(text, "has options of an average pooling, but is none");
   if (values && !(result.is_pool && pool_direction == PoolDirection::forward))
     fail(text, "writes values alone, which only maxpool can");
-  if (result.is_pool || result.is_avg_pool || result.is_window_pool) {
-    if (sizes.count("k") || sizes.count("g")) fail(text, "is a pooling and takes no k and no g");
-    if (!(g.pad_begin == g.pad_end))
-      fail(text, "is a pooling and takes the same padding on both sides");
+  if (complex && !(result.is_unfold &&
+                   (dtype == DType::float32 || dtype == DType::float64 || dtype == DType::float16)))
+    fail(text, "is complex, which only unfold and fold of f16, f32 or f64 are");
+  if (result.is_pool || result.is_avg_pool || result.is_window_pool || result.is_unfold) {
+    const std::string kind = result.is_unfold ? "is an unfold or fold" : "is a pooling";
+    if (sizes.count("k") || sizes.count("g")) fail(text, kind + " and takes no k and no g");
+    if (!(g.pad_begin == g.pad_end)) fail(text, kind + " and takes the same padding on both sides");
     if (activation || residual || preactivation)
-      fail(text, "is a pooling and takes no activation, residual or preactivation");
+      fail(text, kind + " and takes no activation, residual or preactivation");
   }
-  if (result.is_window_pool) {
+  if (result.is_unfold) {
+    UnfoldProblem& p = result.unfold;
+    if (g.spatial_dims != 2 || layout == Layout::nhwc || ceil_mode)
+      fail(text, "is an unfold or fold: it needs h, and takes no d, nhwc or ceil");
+    p.dtype = dtype, p.parts = complex ? 2 : 1;
+    p.n = get("n"), p.c = get("c"), p.image = g.input, p.kernel = g.filter;
+    p.stride = g.stride, p.dilation = g.dilation, p.pad = g.pad_begin;
+    p.check_arguments();
+    p.set_blocks();
+    if (p.c < 1 || p.image.volume() < 1 || p.blocks.h < 1 || p.blocks.w < 1)
+      fail(text, "has no channel, no pixel or no window that fits into the padded image");
+  } else if (result.is_window_pool) {
     WindowPoolProblem& p = result.window_pool = windows;
     p.dtype = dtype, p.layout = layout, p.spatial_dims = g.spatial_dims;
     p.n = get("n"), p.c = get("c"), p.input = g.input, p.output = g.filter;
@@ -326,6 +342,20 @@ std::string to_string(const WindowPoolProblem& problem) {
   }
   out << (problem.fractional ? " fractional_maxpool" : " adaptive_maxpool");
   if (problem.direction == WindowPoolDirection::backward) out << "_backward";
+  return out.str();
+}
+
+std::string to_string(const UnfoldProblem& problem) {
+  std::ostringstream out;
+  out << "n" << problem.n << "c" << problem.c;
+  append_input(out, problem.image, 2);
+  append_window(out, problem.kernel, 2);
+  append_axes(out, "u", problem.stride, 2, 1);
+  append_axes(out, "p", problem.pad, 2, 0);
+  append_axes(out, "l", problem.dilation, 2, 1);
+  append_options(out, problem.dtype, Layout::nchw);
+  if (problem.parts == 2) out << " complex";
+  out << " " << to_string(problem.direction);
   return out.str();
 }
 

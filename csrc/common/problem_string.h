@@ -19,6 +19,9 @@
 // Max pooling over windows of its own: adaptive_maxpool, fractional_maxpool, each with _backward,
 // and max_unpool. t r s are the number of windows, and u is the size of a fractional one;
 // max_unpool turns t r s values into d h w.
+//
+// n2c3h9w8r3s2u2p1 unfold (im2col) and fold (col2im): 2-d, h w are the image's, no nhwc; complex
+// elements are two numbers of the dtype.
 #pragma once
 
 #include <string>
@@ -26,6 +29,7 @@
 #include "common/avg_pool_problem.h"
 #include "common/conv_problem.h"
 #include "common/pool_problem.h"
+#include "common/unfold_problem.h"
 #include "common/window_pool_problem.h"
 
 namespace cnnkern {
@@ -33,11 +37,13 @@ namespace cnnkern {
 struct NamedProblem {
   std::string name;
   int multiplicity = 1;
-  bool is_pool = false, is_avg_pool = false, is_window_pool = false;  // at most one
+  bool is_pool = false, is_avg_pool = false, is_window_pool = false,
+       is_unfold = false;         // at most one
   ConvProblem conv;               // meaningful unless one of them
   PoolProblem pool;               // meaningful if is_pool
   AvgPoolProblem avg_pool;        // meaningful if is_avg_pool
   WindowPoolProblem window_pool;  // meaningful if is_window_pool
+  UnfoldProblem unfold;           // meaningful if is_unfold
 };
 
 /// Throws std::invalid_argument with one sentence naming the word that is wrong.
@@ -48,5 +54,6 @@ std::string to_string(const ConvProblem& problem);
 std::string to_string(const PoolProblem& problem);
 std::string to_string(const AvgPoolProblem& problem);
 std::string to_string(const WindowPoolProblem& problem);
+std::string to_string(const UnfoldProblem& problem);
 
 }  // namespace cnnkern

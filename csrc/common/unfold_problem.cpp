@@ -1,13 +1,17 @@
 #include "common/unfold_problem.h"
 
-#include <sstream>
 #include <stdexcept>
+#include <string>
 
 namespace cnnkern {
 
+const char* to_string(UnfoldDirection direction) {
+  return direction == UnfoldDirection::fold ? "fold" : "unfold";
+}
+
 void UnfoldProblem::check_arguments() const {
   const auto fail = [&](const char* what, const char* must, const Extent3& value) {
-    throw std::runtime_error(std::string(fold ? "fold: " : "unfold: ") + what + " should be " +
+    throw std::runtime_error(std::string(to_string(direction)) + ": " + what + " should be " +
                              must + ", but got " + std::to_string(value.h) + " x " +
                              std::to_string(value.w));
   };
@@ -26,15 +30,6 @@ void UnfoldProblem::set_blocks() {
     // Floor division, also for a window larger than the padded image.
     blocks[axis] = span / stride[axis] - (span % stride[axis] < 0 ? 1 : 0) + 1;
   }
-}
-
-std::string to_string(const UnfoldProblem& p) {
-  std::ostringstream text;
-  text << "n" << p.n << "c" << p.c << "h" << p.image.h << "w" << p.image.w << "r" << p.kernel.h
-       << "s" << p.kernel.w << "uh" << p.stride.h << "uw" << p.stride.w << "ph" << p.pad.h << "pw"
-       << p.pad.w << "lh" << p.dilation.h << "lw" << p.dilation.w << " " << to_string(p.dtype)
-       << (p.parts == 2 ? " complex" : "") << (p.fold ? " fold" : " unfold");
-  return text.str();
 }
 
 }  // namespace cnnkern

@@ -9,14 +9,17 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 
 #include "common/conv_problem.h"
 
 namespace cnnkern {
 
+enum class UnfoldDirection { unfold, fold };
+
+const char* to_string(UnfoldDirection direction);
+
 struct UnfoldProblem {
-  bool fold = false;
+  UnfoldDirection direction = UnfoldDirection::unfold;
   DType dtype = DType::float32;  // of a part
   int parts = 1;                 // of an element: two for complex numbers
 
@@ -25,6 +28,7 @@ struct UnfoldProblem {
   Extent3 pad{0, 0, 0};
   Extent3 blocks;  // P, Q; see set_blocks()
 
+  bool fold() const { return direction == UnfoldDirection::fold; }
   int64_t rows() const { return c * kernel.volume(); }
   int64_t image_elements() const { return n * c * image.volume(); }
   int64_t column_elements() const { return n * rows() * blocks.volume(); }
@@ -40,8 +44,5 @@ struct UnfoldTensors {
   void* image = nullptr;
   void* columns = nullptr;
 };
-
-/// "n2c3h9w8r3s2u2p1 fold"
-std::string to_string(const UnfoldProblem& problem);
 
 }  // namespace cnnkern

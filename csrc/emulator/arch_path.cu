@@ -64,8 +64,8 @@ void emulate_avg_pool(const PoolPlan& plan, const AvgPoolProblem& p,
 void emulate_unfold(const PoolPlan& plan, const UnfoldProblem& p, const UnfoldTensors& tensors) {
   const int64_t size = size_of(p.dtype);
   const TensorScope scope(
-      {{"image", tensors.image, size, p.image_elements() * p.parts, p.fold},
-       {"columns", tensors.columns, size, p.column_elements() * p.parts, !p.fold}});
+      {{"image", tensors.image, size, p.image_elements() * p.parts, p.fold()},
+       {"columns", tensors.columns, size, p.column_elements() * p.parts, !p.fold()}});
   launch_unfold(plan, p, tensors, nullptr);
 }
 

@@ -86,7 +86,7 @@ struct CpuBackend {
   }
 
   static void unfold(const UnfoldProblem& problem, const UnfoldTensors& tensors, const Tensor&) {
-    const std::string name = problem.fold ? "cpu.fold" : "cpu.unfold";
+    const std::string name = "cpu." + cpu::plan_unfold_cpu(problem, forced_unfold_kernel()).kernel;
     trace::launched(name, [&] { return to_string(problem) + " -> " + name; });
     cpu::run_unfold_cpu(problem, tensors, torch_threads());
   }

@@ -130,7 +130,7 @@ struct CudaBackend {
                      const Tensor& like) {
     const int device = like.get_device_index();
     const torch::stable::accelerator::DeviceGuard guard(device);
-    const PoolPlan plan = plan_unfold(problem);
+    const PoolPlan plan = plan_unfold(problem, caps_of(device), forced_unfold_kernel());
     trace::launched("cuda." + plan.kernel,
                     [&] { return to_string(problem) + " -> cuda." + to_string(plan); });
     CNNKERN_CUDA_NAMESPACE::launch_unfold(plan, problem, tensors, stream(device));

@@ -72,7 +72,7 @@ struct EmulatorBackend {
   }
 
   static void unfold(const UnfoldProblem& problem, const UnfoldTensors& tensors, const Tensor&) {
-    const PoolPlan plan = plan_unfold(problem);
+    const PoolPlan plan = plan_unfold(problem, *emulated_device(), forced_unfold_kernel());
     trace::launched("emulator." + plan.kernel,
                     [&] { return to_string(problem) + " -> emulator." + to_string(plan); });
     path().launch_unfold(plan, problem, tensors);
@@ -105,6 +105,7 @@ void force_kernel(const std::string& operation, const std::string& name) {
   (operation == "conv"          ? forced_conv_kernel()
    : operation == "avg_pool"    ? forced_avg_pool_kernel()
    : operation == "window_pool" ? forced_window_pool_kernel()
+   : operation == "unfold"      ? forced_unfold_kernel()
                                 : forced_pool_kernel()) = name;
 }
 

@@ -25,4 +25,9 @@ inline std::string& forced_window_pool_kernel() {
   return name;
 }
 
+inline std::string& forced_unfold_kernel() {
+  static std::string name;
+  return name;
+}
+
 }  // namespace cnnkern

@@ -17,16 +17,18 @@ std::string window(const UnfoldProblem& p) {
          ", padding=" + pair(p.pad);
 }
 
-UnfoldProblem problem_of(const Tensor& tensor, bool fold, const UnfoldArguments& arguments) {
-  const char* const op = fold ? "fold" : "unfold";
+UnfoldProblem problem_of(const Tensor& tensor, UnfoldDirection direction,
+                         const UnfoldArguments& arguments) {
+  const char* const op = to_string(direction);
   UnfoldProblem problem;
-  problem.fold = fold;
+  problem.direction = direction;
   switch (tensor.scalar_type()) {
     case ScalarType::ComplexHalf: problem.dtype = DType::float16, problem.parts = 2; break;
     case ScalarType::ComplexFloat: problem.dtype = DType::float32, problem.parts = 2; break;
     case ScalarType::ComplexDouble: problem.dtype = DType::float64, problem.parts = 2; break;
     case ScalarType::Bool:
-      if (fold) fail("fold: input has dtype bool, whose sums are none; convert it with .to()");
+      if (problem.fold())
+        fail("fold: input has dtype bool, whose sums are none; convert it with .to()");
       problem.dtype = DType::uint8;
       break;
     default: problem.dtype = dtype_of(tensor, "input");
@@ -42,7 +44,7 @@ UnfoldProblem problem_of(const Tensor& tensor, bool fold, const UnfoldArguments&
 }  // namespace
 
 UnfoldProblem unfold_problem(const Tensor& image, const UnfoldArguments& arguments) {
-  UnfoldProblem problem = problem_of(image, false, arguments);
+  UnfoldProblem problem = problem_of(image, UnfoldDirection::unfold, arguments);
   problem.check_arguments();
   if (image.dim() != 4 || image.size(1) == 0 || image.size(2) == 0 || image.size(3) == 0)
     fail(
@@ -62,7 +64,7 @@ UnfoldProblem unfold_problem(const Tensor& image, const UnfoldArguments& argumen
 
 UnfoldProblem fold_problem(const Tensor& columns, const IntList& output_size,
                            const UnfoldArguments& arguments) {
-  UnfoldProblem problem = problem_of(columns, true, arguments);
+  UnfoldProblem problem = problem_of(columns, UnfoldDirection::fold, arguments);
   problem.image = extent(output_size, 2, "output_size", "fold");
   problem.check_arguments();
   if (columns.dim() != 3 || columns.size(1) == 0 || columns.size(2) == 0)

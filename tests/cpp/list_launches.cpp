@@ -129,17 +129,11 @@ void list_avg_pool(AvgPoolProblem problem, const DeviceCaps& device) {
   }
 }
 
-// The launches do not depend on the device.
-void list_unfold(const PoolProblem& pool, const DeviceCaps& device) {
-  UnfoldProblem problem;
-  problem.dtype = pool.dtype, problem.n = pool.n, problem.c = pool.c;
-  problem.image = pool.input, problem.kernel = pool.window, problem.stride = pool.stride;
-  problem.dilation = pool.dilation, problem.pad = pool.pad;
-  problem.set_blocks();
-  for (const bool fold : {false, true}) {
-    problem.fold = fold;
-    const PoolPlan plan = plan_unfold(problem);
-    list(device, "",
+void list_unfold(UnfoldProblem problem, const DeviceCaps& device) {
+  for (const auto direction : {UnfoldDirection::unfold, UnfoldDirection::fold}) {
+    problem.direction = direction;
+    const PoolPlan plan = plan_unfold(problem, device);
+    list(device, plan.symbol,
          [&](cudaStream_t stream) { launch_unfold(plan, problem, {anywhere, anywhere}, stream); });
   }
 }
@@ -170,13 +164,15 @@ void list_line(const std::string& line) {
         named.conv.layout = named.pool.layout = named.avg_pool.layout = layout;
         named.conv.dtype = named.pool.dtype = named.avg_pool.dtype = dtype;
         named.window_pool.layout = layout, named.window_pool.dtype = dtype;
-        if (named.is_window_pool) {
+        named.unfold.dtype = dtype;
+        if (named.is_unfold) {
+          list_unfold(named.unfold, device);
+        } else if (named.is_window_pool) {
           list_window_pool(named.window_pool, device);
         } else if (named.is_avg_pool) {
           list_avg_pool(named.avg_pool, device);
         } else if (named.is_pool) {
           list_pool(named.pool, device);
-          if (named.pool.spatial_dims < 3) list_unfold(named.pool, device);
         } else {
           list_conv(named.conv, device);
         }

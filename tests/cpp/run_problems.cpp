@@ -113,9 +113,6 @@ class Runner {
   }
 
   void run(const PoolProblem& problem, uint64_t seed) {
-    if (problem.direction == PoolDirection::forward && problem.layout == Layout::nchw &&
-        problem.spatial_dims < 3)
-      for (const bool fold : {false, true}) run_unfold(problem, fold, seed);
     run_each(pool_kernel_table(), plan_pool, &Runner::run_pool, problem, seed);
     if (options_.exactly || problem.direction != PoolDirection::forward) return;
     PoolProblem values = problem;
@@ -127,6 +124,9 @@ class Runner {
   }
   void run(const WindowPoolProblem& problem, uint64_t seed) {
     run_each(window_pool_kernel_table(), plan_window_pool, &Runner::run_window_pool, problem, seed);
+  }
+  void run(const UnfoldProblem& problem, uint64_t seed) {
+    run_each(unfold_kernel_table(), plan_unfold, &Runner::run_unfold, problem, seed);
   }
 
  private:
@@ -326,31 +326,21 @@ class Runner {
     return input.compare("input") + output.compare("output");
   }
 
-  // The windows of a pooling as columns, and their sum; elements are pairs for every other seed.
-  void run_unfold(const PoolProblem& pool, bool fold, uint64_t seed) {
-    UnfoldProblem p;
-    p.fold = fold, p.dtype = pool.dtype, p.parts = 1 + static_cast<int>(seed % 2);
-    p.n = pool.n, p.c = pool.c, p.image = pool.input, p.kernel = pool.window;
-    p.stride = pool.stride, p.dilation = pool.dilation, p.pad = pool.pad;
-    p.set_blocks();
-    const PoolPlan plan = plan_unfold(p);
-    if (!wanted(plan.kernel)) return;
-    check(plan.kernel, to_string(pool), seed, [&] {
-      const int64_t size = size_of(p.dtype);
-      RandomIntegers random(seed);
-      Pair image(p.image_elements() * p.parts, size, offset(seed, 0));
-      Pair columns(p.column_elements() * p.parts, size, offset(seed, 1));
-      Pair& result = fold ? image : columns;
-      Pair& given = fold ? columns : image;
-      given.reference.fill_integers(p.dtype, random, 3);
-      given.kernel.copy_from(given.reference);
-      const auto tensors = [&](GuardedBuffer Pair::* side) {
-        return UnfoldTensors{(image.*side).data(), (columns.*side).data()};
-      };
-      cpu::run_unfold_cpu(p, tensors(&Pair::reference), serial);
-      timed(plan.kernel, [&] { arch_.launch_unfold(plan, p, tensors(&Pair::kernel)); });
-      return given.compare("what was given") + result.compare("the result");
-    });
+  std::string run_unfold(const PoolPlan& plan, const UnfoldProblem& p, uint64_t seed) {
+    const int64_t size = size_of(p.dtype);
+    RandomIntegers random(seed);
+    Pair image(p.image_elements() * p.parts, size, offset(seed, 0));
+    Pair columns(p.column_elements() * p.parts, size, offset(seed, 1));
+    Pair& result = p.fold() ? image : columns;
+    Pair& given = p.fold() ? columns : image;
+    given.reference.fill_integers(p.dtype, random, 3);
+    given.kernel.copy_from(given.reference);
+    const auto tensors = [&](GuardedBuffer Pair::* side) {
+      return UnfoldTensors{(image.*side).data(), (columns.*side).data()};
+    };
+    cpu::run_unfold_cpu(p, tensors(&Pair::reference), serial);
+    timed(plan.kernel, [&] { arch_.launch_unfold(plan, p, tensors(&Pair::kernel)); });
+    return given.compare("what was given") + result.compare("the result");
   }
 
   std::string run_window_pool(const PoolPlan& plan, const WindowPoolProblem& p, uint64_t seed) {
@@ -410,6 +400,25 @@ void run_variants(Runner& runner, const Problem& line, size_t line_number,
   }
 }
 
+// Elements are pairs for every other seed.
+void run_unfolds(Runner& runner, const UnfoldProblem& line, size_t line_number,
+                 const Options& options) {
+  constexpr DType dtypes[] = {DType::float16, DType::float64, DType::bfloat16, DType::float32};
+  for (uint64_t seed = options.first_seed; seed < options.first_seed + options.seeds; ++seed) {
+    if (options.exactly) {
+      runner.run(line, seed);
+      continue;
+    }
+    for (const UnfoldDirection direction : {UnfoldDirection::unfold, UnfoldDirection::fold})
+      for (const DType dtype : std::set{line.dtype, dtypes[(line_number + seed) % 4]}) {
+        UnfoldProblem problem = line;
+        problem.direction = direction, problem.dtype = dtype;
+        problem.parts = seed % 2 == 1 && dtype != DType::bfloat16 ? 2 : 1;
+        runner.run(problem, seed);
+      }
+  }
+}
+
 bool names_direction(const std::string& line) {
   std::istringstream words(line);
   return std::any_of(std::istream_iterator<std::string>(words), {}, [](const std::string& word) {
@@ -429,6 +438,7 @@ void run_line(size_t line_number, const ArchPath& arch, const Options& options, 
     run_variants<AvgPoolProblem, AvgPoolDirection>(
         runner, problem.avg_pool, line_number,
         {AvgPoolDirection::forward, AvgPoolDirection::backward}, options);
+  else if (problem.is_unfold) run_unfolds(runner, problem.unfold, line_number, options);
   else if (problem.is_window_pool)
     run_variants<WindowPoolProblem, WindowPoolDirection>(
         runner, problem.window_pool, line_number,

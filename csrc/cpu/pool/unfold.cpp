@@ -88,11 +88,33 @@ void unfold_as(const UnfoldProblem& p, const UnfoldTensors& tensors, const Paral
          parallel);
 }
 
+std::string refuse_nothing(const UnfoldProblem&, const Isa&) { return {}; }
+
 }  // namespace
+
+const std::vector<UnfoldCpuKernel>& unfold_cpu_kernel_table() {
+  static const std::vector<UnfoldCpuKernel> table = {
+      {"im2col", UnfoldDirection::unfold, "a row of windows at a time, copied without a test",
+       refuse_nothing},
+      {"col2im", UnfoldDirection::fold, "a plane of sums at a time, rows of windows added tap by tap",
+       refuse_nothing},
+  };
+  return table;
+}
+
+UnfoldCpuPlan plan_unfold_cpu(const UnfoldProblem& problem, const std::string& forced,
+                              bool explain) {
+  const UnfoldCpuKernel& kernel = unfold_cpu_kernel_table()[problem.fold() ? 1 : 0];
+  choose(std::span(&kernel, 1), problem, Isa::scalar, forced);  // throws for another name
+  UnfoldCpuPlan plan;
+  plan.kernel = kernel.name;
+  if (explain) plan.why = kernel.idea;
+  return plan;
+}
 
 void run_unfold_cpu(const UnfoldProblem& problem, const UnfoldTensors& tensors,
                     const ParallelFor& parallel) {
-  if (problem.fold)
+  if (problem.fold())
     return dispatch_all(problem.dtype, [&]<class T>(T) {
       fold(problem, static_cast<const T*>(tensors.columns), static_cast<T*>(tensors.image),
            parallel);

@@ -76,6 +76,7 @@ int plane_warps(const AvgPoolProblem& problem) {
 
 PoolPlan plan_avg_pool(const AvgPoolProblem& problem, const DeviceCaps& device,
                        const std::string& forced) {
+  require_floating_point(problem.dtype);
   return make_pool_plan<AvgPoolProblem>(kernels, problem, device, forced);
 }
 

@@ -53,6 +53,7 @@ constexpr PoolKernel<PoolProblem> kernels[] = {
 
 PoolPlan plan_pool(const PoolProblem& problem, const DeviceCaps& device,
                    const std::string& forced) {
+  require_floating_point(problem.dtype);
   return make_pool_plan<PoolProblem>(kernels, problem, device, forced);
 }
 

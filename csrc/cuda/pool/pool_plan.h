@@ -101,7 +101,6 @@ inline std::string thread_an_element(int64_t elements, int vector) {
 template <class Problem>
 PoolPlan make_pool_plan(std::span<const PoolKernel<Problem>> family, const Problem& problem,
                         const DeviceCaps& device, const std::string& forced) {
-  require_floating_point(problem.dtype);
   std::vector<PoolKernel<Problem>> candidates;
   for (const PoolKernel<Problem>& kernel : family)
     if (kernel.direction == problem.direction) candidates.push_back(kernel);

@@ -106,7 +106,7 @@ void launch_unfold(const PoolPlan& plan, const UnfoldProblem& problem, const Unf
   if (plan.grid[0] == 0) return;  // an empty result
   const dim3 grid(static_cast<unsigned>(plan.grid[0]));
   const UnfoldGeometry geometry(problem);
-  if (problem.fold)
+  if (problem.fold())
     return dispatch(problem.dtype, [&](auto zero) {
       using T = decltype(zero);
       CNNKERN_LAUNCH((col2im<T>), grid, dim3(threads), 0, stream, geometry,

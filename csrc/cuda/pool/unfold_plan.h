@@ -7,6 +7,9 @@
 namespace cnnkern {
 
 /// im2col or col2im, one thread a part of the result; throws the reason where it cannot run.
-PoolPlan plan_unfold(const UnfoldProblem& problem);
+PoolPlan plan_unfold(const UnfoldProblem& problem, const DeviceCaps& device,
+                     const std::string& forced = "");
+
+std::vector<PoolKernelRow<UnfoldDirection>> unfold_kernel_table();
 
 }  // namespace cnnkern

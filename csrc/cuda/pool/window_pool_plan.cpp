@@ -58,6 +58,7 @@ constexpr PoolKernel<WindowPoolProblem> kernels[] = {
 
 PoolPlan plan_window_pool(const WindowPoolProblem& problem, const DeviceCaps& device,
                           const std::string& forced) {
+  require_floating_point(problem.dtype);
   return make_pool_plan<WindowPoolProblem>(kernels, problem, device, forced);
 }
 
