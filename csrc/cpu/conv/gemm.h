@@ -137,17 +137,22 @@ struct TileOutput {
   }
 
  private:
-  // Neighbours are stored together: the pixels of a plane, where the tile begins or ends in it.
+  // Columns at even distances are stored together: pixels of a plane that the tile ends in, or of a
+  // parity class.
   [[gnu::noinline]] void store_runs(const Tile<A>& tile, int64_t height) const {
     const int64_t end = std::min<int64_t>(cols, tile_cols<A>);
-    for (int64_t j = 0, count; j < end; j += count) {
-      for (count = 1; j + count < end; ++count)
-        if (col_offset[j + count] != col_offset[j] + count) break;
-      for (int64_t i = 0; i < height; ++i) {
-        const A* const row = reinterpret_cast<const A*>(tile[i]);
-        if (count == 1) epilogue.store_one(row_offset[i] + col_offset[j], row[j]);
-        else epilogue.store_row(row_offset[i] + col_offset[j], row + j, count);
-      }
+    int64_t step[tile_cols<A>], length[tile_cols<A>];  // of the run from each column on
+    step[end - 1] = length[end - 1] = 1;
+    for (int64_t j = end - 2; j >= 0; --j) {
+      step[j] = col_offset[j + 1] - col_offset[j];
+      length[j] = length[j + 1] == 1 || step[j + 1] == step[j] ? length[j + 1] + 1 : 2;
+    }
+    for (int64_t i = 0; i < height; ++i) {
+      A row[tile_cols<A>];
+      store<A>(row, tile[i][0]);
+      store<A>(row + lanes<A>, tile[i][1]);
+      for (int64_t j = 0; j < end; j += length[j])
+        epilogue.store_row(row_offset[i] + col_offset[j], row + j, length[j], step[j]);
     }
   }
 };
