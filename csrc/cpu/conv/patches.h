@@ -2,8 +2,9 @@
 //
 // The matrix has a row for each (tap, channel), tap outermost, and a column for each pixel.
 //   nchw: neighbouring pixels are neighbours in memory. A PixelPanel holds W pixels; gather_rows
-//         writes rows of W. What depends on the pixels only (runs of adjacent source elements,
-//         whether any tap reads outside) is found once a panel, which lanes are inside once a tap.
+//         writes rows of W. What depends on the pixels only (runs of source elements a stride
+//         apart, whether any tap reads outside) is found once a panel, which lanes are inside once
+//         a tap.
 //   nhwc: neighbouring channels are neighbours in memory. PixelRows writes columns, one by one.
 // Storage is converted to the arithmetic type A on the way.
 #pragma once
