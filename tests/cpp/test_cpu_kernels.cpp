@@ -46,6 +46,8 @@ const std::vector<std::string> built_in = {"n2c3h9w9k5r3p1",
                                            "n2c8h8w8k8r1",
                                            "n2c17h6w10k33r1",
                                            "n2c9h9w9k7r1u2",
+                                           "n1c3h5w71k5r3u2p1",  // rows of vectors apart
+                                           "n1c2h7w133k5r2s5uh3uw4pw2",
                                            "n1c4h5w5k4r3p1l2",
                                            "n2c4h12w11k6r3u2p1l2",
                                            "n2c6h9w9k9r3p1g3",

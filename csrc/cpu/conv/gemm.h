@@ -117,27 +117,42 @@ struct TileOutput {
   const A *row_bias, *col_bias;  // or null; col_bias is as wide as the tile
 
   void store_tile(Tile<A>& tile) const {
-    for (int64_t i = 0; i < std::min<int64_t>(rows, tile_rows); ++i) {
+    const int64_t height = std::min<int64_t>(rows, tile_rows);
+    for (int64_t i = 0; i < height; ++i) {
       for (int v = 0; v < 2; ++v) {
         if (row_bias) tile[i][v] += broadcast(row_bias[i]);
         if (col_bias) tile[i][v] += load<A>(col_bias + v * lanes<A>);
       }
-      if (contiguous) {
-        const int64_t at = row_offset[i] + col_offset[0];
-        if (cols >= tile_cols<A>) {
-          epilogue.store(at, tile[i][0]);
-          epilogue.store(at + lanes<A>, tile[i][1]);
-        } else {
-          epilogue.store(at, tile[i][0], std::min<int64_t>(cols, lanes<A>));
-          if (cols > lanes<A>) epilogue.store(at + lanes<A>, tile[i][1], cols - lanes<A>);
-        }
-        continue;
+      if (!contiguous) continue;
+      const int64_t at = row_offset[i] + col_offset[0];
+      if (cols >= tile_cols<A>) {
+        epilogue.store(at, tile[i][0]);
+        epilogue.store(at + lanes<A>, tile[i][1]);
+      } else {
+        epilogue.store(at, tile[i][0], std::min<int64_t>(cols, lanes<A>));
+        if (cols > lanes<A>) epilogue.store(at + lanes<A>, tile[i][1], cols - lanes<A>);
       }
+    }
+    if (!contiguous) store_runs(tile, height);
+  }
+
+ private:
+  // Columns at even distances are stored together: pixels of a plane that the tile ends in, or of a
+  // parity class.
+  [[gnu::noinline]] void store_runs(const Tile<A>& tile, int64_t height) const {
+    const int64_t end = std::min<int64_t>(cols, tile_cols<A>);
+    int64_t step[tile_cols<A>], length[tile_cols<A>];  // of the run from each column on
+    step[end - 1] = length[end - 1] = 1;
+    for (int64_t j = end - 2; j >= 0; --j) {
+      step[j] = col_offset[j + 1] - col_offset[j];
+      length[j] = length[j + 1] == 1 || step[j + 1] == step[j] ? length[j + 1] + 1 : 2;
+    }
+    for (int64_t i = 0; i < height; ++i) {
       A row[tile_cols<A>];
       store<A>(row, tile[i][0]);
       store<A>(row + lanes<A>, tile[i][1]);
-      for (int64_t j = 0; j < std::min<int64_t>(cols, tile_cols<A>); ++j)
-        epilogue.store_one(row_offset[i] + col_offset[j], row[j]);
+      for (int64_t j = 0; j < end; j += length[j])
+        epilogue.store_row(row_offset[i] + col_offset[j], row + j, length[j], step[j]);
     }
   }
 };

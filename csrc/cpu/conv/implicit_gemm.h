@@ -150,8 +150,8 @@ class ImplicitGemm {
     const T* const source =
         static_cast<const T*>(gather_.source) + group * gather_.channels * gather_.strides.c;
     A* to = scratch.patches.get();
-    PixelCursor cursor(gather_, first_pixel);
     if constexpr (nchw) {
+      PixelCursor cursor(gather_, first_pixel);
       for (int64_t pixel = first_pixel; pixel < last_pixel; pixel += pixel_width) {
         const auto count = static_cast<int>(std::min<int64_t>(pixel_width, last_pixel - pixel));
         PixelPanel<A, pixel_width> panel(gather_, cursor, count);
@@ -160,18 +160,23 @@ class ImplicitGemm {
       }
     } else {
       const PixelRows<A> rows(gather_, begin, end);
-      for (int64_t pixel = first_pixel; pixel < last_pixel; ++pixel, cursor.advance())
-        rows.gather_pixel(source, cursor, to + (pixel - first_pixel) * pixel_size);
+      for_each_run(gather_, first_pixel, last_pixel, [&](const PixelCursor& first, int64_t count) {
+        PixelPlace pixel(first);
+        for (int64_t i = 0; i < count; ++i, pixel.advance(), to += pixel_size)
+          rows.gather_pixel(source, pixel, to);
+      });
     }
   }
 
   void run_block(int64_t group, int64_t first_pixel, int64_t last_pixel, int64_t first_panel,
                  int64_t last_panel, Scratch& scratch) const {
     const int64_t pixels = last_pixel - first_pixel;
-    PixelCursor cursor(gather_, first_pixel);
     const Strides& dest = conv_.dest_strides;
-    for (int64_t i = 0; i < pixels; ++i, cursor.advance())
-      scratch.pixel_offset[i] = dest.at(cursor.n, 0, cursor.d, cursor.h, cursor.w);
+    int64_t* offset = scratch.pixel_offset.get();
+    for_each_run(gather_, first_pixel, last_pixel, [&](const PixelCursor& first, int64_t count) {
+      const int64_t begin = dest.at(first.n, 0, first.d, first.h, first.w);
+      for (int64_t i = 0; i < count; ++i) *offset++ = begin + i * dest.space.w;
+    });
 
     const A* const bias =
         conv_.bias ? bias_.get() + group * filter_panels_ * filter_width : nullptr;

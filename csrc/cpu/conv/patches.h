@@ -2,8 +2,9 @@
 //
 // The matrix has a row for each (tap, channel), tap outermost, and a column for each pixel.
 //   nchw: neighbouring pixels are neighbours in memory. A PixelPanel holds W pixels; gather_rows
-//         writes rows of W. What depends on the pixels only (runs of adjacent source elements,
-//         whether any tap reads outside) is found once a panel, which lanes are inside once a tap.
+//         writes rows of W. What depends on the pixels only (runs of source elements a stride
+//         apart, whether any tap reads outside) is found once a panel, which lanes are inside once
+//         a tap.
 //   nhwc: neighbouring channels are neighbours in memory. PixelRows writes columns, one by one.
 // Storage is converted to the arithmetic type A on the way.
 #pragma once
@@ -28,8 +29,10 @@ struct PixelCursor {
     d = pixel % g.grid.d;
     n = pixel / g.grid.d;
   }
-  void advance() {
-    if (++w < gather.grid.w) return;
+  /// `count` ends with the row at most.
+  void advance(int64_t count = 1) {
+    w += count;
+    if (w < gather.grid.w) return;
     w = 0;
     if (++h < gather.grid.h) return;
     h = 0;
@@ -37,6 +40,47 @@ struct PixelCursor {
     d = 0;
     ++n;
   }
+};
+
+/// body(cursor, count) for pixels [first, last) in runs that end with the rows of the grid.
+template <class Body>
+inline void for_each_run(const Gather& gather, int64_t first, int64_t last, Body&& body) {
+  for (PixelCursor at(gather, first); first < last;) {
+    const int64_t count = std::min(gather.grid.w - at.w, last - first);
+    body(at, count);
+    first += count;
+    at.advance(count);
+  }
+}
+
+/// Where a pixel's patch lies in the source.
+struct PixelPlace {
+  const Gather& gather;
+  Extent3 at;      // source coordinates, before a tap's are added
+  int64_t offset;  // likewise, of the element
+  bool interior;   // every tap is inside
+
+  explicit PixelPlace(const PixelCursor& pixel)
+      : gather(pixel.gather),
+        at{pixel.d * gather.step.d, pixel.h * gather.step.h, pixel.w * gather.step.w},
+        offset(gather.strides.at(pixel.n, 0, at.d, at.h, at.w)),
+        rows_inside_(reaches_inside(0) && reaches_inside(1)) {
+    interior = rows_inside_ && reaches_inside(2);
+  }
+
+  /// To the next pixel of the same row.
+  void advance() {
+    at.w += gather.step.w;
+    offset += gather.step.w * gather.strides.space.w;
+    interior = rows_inside_ && reaches_inside(2);
+  }
+
+ private:
+  bool reaches_inside(int axis) const {
+    return at[axis] + gather.lowest[axis] >= 0 &&
+           at[axis] + gather.highest[axis] < gather.extent[axis];
+  }
+  bool rows_inside_;
 };
 
 /// W neighbouring pixels; the lanes beyond `count` read as zero.
@@ -50,6 +94,7 @@ class PixelPanel {
   PixelPanel(const Gather& gather, PixelCursor& cursor, int count)
       : gather_(gather), count_(count) {
     Extent3 first{INT64_MAX, INT64_MAX, INT64_MAX}, last{0, 0, 0};
+    const int64_t step = gather.step.w * gather.strides.space.w;
     for (int lane = 0; lane < W; ++lane) {
       d_[lane] = h_[lane] = w_[lane] = outside;
       if (lane >= count) continue;
@@ -65,7 +110,7 @@ class PixelPanel {
       valid_[lane] = -1;
       offset_[lane] = gather.strides.at(cursor.n, 0, at.d, at.h, at.w);
       cursor.advance();
-      if (lane > 0 && offset_[lane] == offset_[lane - 1] + 1) continue;
+      if (lane > 0 && offset_[lane] == offset_[lane - 1] + step) continue;
       if (runs_ < max_runs) run_begin_[runs_] = lane;
       ++runs_;
     }
@@ -97,19 +142,19 @@ class PixelPanel {
   template <class T>
   void gather_tap(const T* source, const Tap& tap, int64_t channels, A* to) {
     const int valid = interior_ ? count_ : find_valid(tap);
-    const int64_t stride = gather_.strides.c;
+    const int64_t stride = gather_.strides.c, step = gather_.step.w * gather_.strides.space.w;
+    const bool in_vectors = step == 1 || step == 2 || step == 4;
     if (valid == 0) {
       __builtin_memset(to, 0, channels * W * sizeof(A));
-    } else if (runs_ == 1 && valid == W) {
+    } else if (step == 1 && runs_ == 1 && valid == W) {
       for (int64_t c = 0; c < channels; ++c, to += W)
         for (int v = 0; v < vectors; ++v)
           store<A>(to + v * lanes<A>, load<A>(source + c * stride + offset_[0] + v * lanes<A>));
-    } else if (std::is_same_v<T, A> && runs_ <= max_runs) {
+    } else if (std::is_same_v<T, A> && in_vectors && runs_ <= max_runs) {
       const auto* from = reinterpret_cast<const A*>(source);
-      if (runs_ == 1) gather_runs<1>(from, channels, to);
-      else if (runs_ == 2) gather_runs<2>(from, channels, to);
-      else if (runs_ == 3) gather_runs<3>(from, channels, to);
-      else gather_runs<4>(from, channels, to);
+      if (step == 1) gather_any_runs<1>(from, channels, to);
+      else if (step == 2) gather_any_runs<2>(from, channels, to);
+      else gather_any_runs<4>(from, channels, to);
     } else {
       gather_lanes(source, channels, to);
     }
@@ -131,24 +176,74 @@ class PixelPanel {
     return count;
   }
 
-  // A masked load for each run, or-ed together.
-  template <int runs>
+  template <int step>
+  void gather_any_runs(const A* source, int64_t channels, A* to) {
+    if (runs_ == 1) gather_runs<1, step>(source, channels, to);
+    else if (runs_ == 2) gather_runs<2, step>(source, channels, to);
+    else if (runs_ == 3) gather_runs<3, step>(source, channels, to);
+    else gather_runs<4, step>(source, channels, to);
+  }
+
+  // Masked loads for each run, or-ed together; of `step` vectors every step-th element is kept.
+  template <int runs, int step>
   void gather_runs(const A* source, int64_t channels, A* to) {
-    Mask<A> masks[runs][vectors];
+    Mask<A> masks[runs][vectors][step];
     const A* from[runs];
     for (int run = 0; run < runs; ++run) {
-      from[run] = source + offset_[run_begin_[run]] - run_begin_[run];
+      from[run] = source + offset_[run_begin_[run]] - run_begin_[run] * step;
       for (int v = 0; v < vectors; ++v)
-        masks[run][v] = lane_mask(valid_, v) & lane_mask(in_run_[run], v);
+        spread(lane_mask(valid_, v) & lane_mask(in_run_[run], v), masks[run][v]);
     }
     for (int64_t c = 0; c < channels; ++c, to += W)
       for (int v = 0; v < vectors; ++v) {
-        Mask<A> bits = {};
+        Mask<A> bits[step] = {};
         for (int run = 0; run < runs; ++run)
-          bits |= reinterpret_cast<Mask<A>>(
-              load_masked(from[run] + c * gather_.strides.c + v * lanes<A>, masks[run][v]));
-        store<A>(to + v * lanes<A>, reinterpret_cast<Vec<A>>(bits));
+          for (int part = 0; part < step; ++part)
+            bits[part] |= reinterpret_cast<Mask<A>>(
+                load_masked(from[run] + c * gather_.strides.c + (v * step + part) * lanes<A>,
+                            masks[run][v][part]));
+        store<A>(to + v * lanes<A>, reinterpret_cast<Vec<A>>(gather_even(bits)));
       }
+  }
+
+  // The lanes of a mask `step` elements apart, zero between them.
+  template <int step>
+  static void spread(const Mask<A>& mask, Mask<A> (&to)[step]) {
+    if constexpr (step == 1) {
+      to[0] = mask;
+    } else {
+      Mask<A> half[step / 2];
+      spread(mask, half);
+      for (int part = 0; part < step / 2; ++part)
+        spread_half(half[part], to[2 * part], to[2 * part + 1],
+                    std::make_index_sequence<lanes<A>>());
+    }
+  }
+  template <size_t... lane>
+  static void spread_half(const Mask<A>& mask, Mask<A>& lower, Mask<A>& upper,
+                          std::index_sequence<lane...>) {
+    constexpr int size = lanes<A>;
+    lower = __builtin_shufflevector(mask, Mask<A>{}, (lane % 2 ? size : lane / 2)...);
+    upper = __builtin_shufflevector(mask, Mask<A>{}, (lane % 2 ? size : (size + lane) / 2)...);
+  }
+
+  // The elements 0, step, 2 · step, … of `step` vectors.
+  template <int step>
+  static Mask<A> gather_even(const Mask<A> (&parts)[step]) {
+    if constexpr (step == 1) {
+      return parts[0];
+    } else {
+      Mask<A> half[step / 2];
+      for (int part = 0; part < step / 2; ++part)
+        half[part] =
+            take_even(parts[2 * part], parts[2 * part + 1], std::make_index_sequence<lanes<A>>());
+      return gather_even(half);
+    }
+  }
+  template <size_t... lane>
+  static Mask<A> take_even(const Mask<A>& lower, const Mask<A>& upper,
+                           std::index_sequence<lane...>) {
+    return __builtin_shufflevector(lower, upper, (2 * lane)...);
   }
 
   static Mask<A> lane_mask(const Int (&bits)[W], int vector) {
@@ -200,23 +295,20 @@ class PixelRows {
         tap_(gather.taps + (end > begin ? begin / gather.channels : 0)),
         channel_(end > begin ? begin % gather.channels : 0),
         size_(end - begin),
-        in_place_(gather.tap_count == 1) {
-    for (int axis = 0; axis < 3; ++axis) {
-      const int64_t last = (gather.grid[axis] - 1) * gather.step[axis] + gather.highest[axis];
-      in_place_ = in_place_ && gather.lowest[axis] >= 0 && last < gather.extent[axis];
-    }
-  }
+        in_one_piece_(end > begin && channel_ + size_ <= tap_->run * gather.channels),
+        place_(in_one_piece_ ? tap_->source + channel_ : 0) {}
 
   template <class T>
-  void gather_pixel(const T* source, const PixelCursor& at, A* to) const {
-    const int64_t d = at.d * gather_.step.d, h = at.h * gather_.step.h, w = at.w * gather_.step.w;
-    source += offset(at);
+  void gather_pixel(const T* source, const PixelPlace& pixel, A* to) const {
+    source += pixel.offset;
+    if (in_one_piece_ && pixel.interior) return copy<A>(source + place_, size_, to);
+    const auto& [d, h, w] = pixel.at;
     const Tap* tap = tap_;
     for (int64_t c = channel_, left = size_; left > 0; c = 0) {
       const int64_t tap_w = w + tap->w;
-      const bool inside = is_inside(d + tap->d, gather_.extent.d) &&
-                          is_inside(h + tap->h, gather_.extent.h) &&
-                          is_inside(tap_w, gather_.extent.w);
+      const bool inside = pixel.interior || (is_inside(d + tap->d, gather_.extent.d) &&
+                                             is_inside(h + tap->h, gather_.extent.h) &&
+                                             is_inside(tap_w, gather_.extent.w));
       const int64_t taps = inside ? std::min(tap->run, gather_.extent.w - tap_w) : 1;
       const int64_t count = std::min(taps * gather_.channels - c, left);
       if (inside) copy<A>(source + tap->source + c, count, to);
@@ -227,12 +319,12 @@ class PixelRows {
     }
   }
 
-  /// The rows where they lie, if that is one after another for all pixels, else in `scratch`.
+  /// The rows where they lie, if that is one after another inside the source, else in `scratch`.
   template <class T>
-  const A* find(const T* source, const PixelCursor& at, A* scratch) const {
+  const A* find(const T* source, const PixelPlace& pixel, A* scratch) const {
     if constexpr (std::is_same_v<T, A>)
-      if (in_place_) return source + offset(at) + tap_->source + channel_;
-    gather_pixel(source, at, scratch);
+      if (in_one_piece_ && pixel.interior) return source + pixel.offset + place_;
+    gather_pixel(source, pixel, scratch);
     return scratch;
   }
 
@@ -240,15 +332,12 @@ class PixelRows {
   static bool is_inside(int64_t at, int64_t extent) {
     return static_cast<uint64_t>(at) < static_cast<uint64_t>(extent);
   }
-  int64_t offset(const PixelCursor& at) const {
-    return gather_.strides.at(at.n, 0, at.d * gather_.step.d, at.h * gather_.step.h,
-                              at.w * gather_.step.w);
-  }
 
   const Gather& gather_;
   const Tap* tap_;
   int64_t channel_, size_;
-  bool in_place_;
+  bool in_one_piece_;
+  int64_t place_;  // then from the pixel's offset
 };
 
 }  // namespace cnnkern::cpu::CNNKERN_CPU_ISA

@@ -119,7 +119,7 @@ class ReduceGemm {
         const A* row[cols_width];
         const int64_t pitch = ceil_div(count, width) * width;
         for (int i = 0; i < pixels; ++i, cursor.advance())
-          row[i] = pixel_rows.find(source, cursor, rows + i * pitch);
+          row[i] = pixel_rows.find(source, PixelPlace(cursor), rows + i * pitch);
         A* panel = to + depth * width;
         for (int64_t i = 0; i < count; i += width, panel += panel_size(width)) {
           const int64_t exist = std::min<int64_t>(width, count - i);
