@@ -30,7 +30,7 @@ def _precision(dtype: str, plan: dict[str, Any]) -> str:
     if dtype != "float32":
         return _PRECISION[dtype]
     arithmetic = "exact products, fp32 sums"
-    if plan["kernel"] == "winograd":
+    if plan["kernel"].startswith("winograd"):
         arithmetic = "transforms and sums in fp32, error below 1e-5 of the result's norm"
     library = "cudnn" if plan["backend"] == "cuda" else "mkldnn"
     flag = getattr(torch.backends, library).conv.fp32_precision

@@ -42,6 +42,7 @@ PROBLEMS = [
     "n0c4h6w6k4r3s3p1 wgrad",
 ]
 BIG = "n32c256h56w56k256r3s3p1"
+DILATED = "n32c256h56w56k256r3s3p2l2"
 
 
 def plan(problem: str, device: str = "sm_80") -> dict[str, Any]:
@@ -65,6 +66,11 @@ def test_every_problem_has_a_kernel_that_the_device_can_launch(problem: str, dev
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])
 def test_big_convolutions_take_the_big_tile(layout: str, direction: str, device: str) -> None:
     chosen = plan(f"{BIG} {layout} {direction}", device)
+    if direction != "wgrad" and device in ("sm_75", "sm_86", "sm_89"):  # Winograd's
+        assert (
+            chosen["kernel"] == "winograd_64x32x8" and chosen["grid"][0] == 4 * 32 * 28 * 28 // 32
+        )
+        chosen = plan(f"{DILATED} {layout} {direction}", device)
     vector = "_vec4" if layout == "nhwc" else ""
     assert chosen["kernel"] == f"implicit_gemm_simt_128x128x8{vector}"
     assert tuple(chosen["tile"]) == (128, 128, 8)

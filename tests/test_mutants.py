@@ -23,10 +23,12 @@ from mutants_sync import SYNC
 from mutants_taps import TAPS
 from mutants_wgrad_mma import WGRAD_MMA_BUGS
 from mutants_window_pool import WINDOWS
+from mutants_winograd import WINOGRAD
 
 MUTANTS = [
     *(*SYNC, *INDEX, *FUSED_OPERATION, *AVERAGES, *WINDOWS),
     *(*DEPTHWISE, *TAPS, *FIRST_LAYER, *WGRAD_MMA_BUGS, *LAYOUT, *CUTS, *LADDER),
+    *WINOGRAD,
 ]
 NOTICED_BY = {
     "barrier": "the race table; lists of who waits where",

@@ -55,6 +55,19 @@ def test_error_bound(text, isa, monkeypatch):
     cases.assert_winograd_bound(found, wanted.numpy(), f"{isa} {text}")
 
 
+@pytest.mark.skipif(bool(cases.has_emulator()), reason="the emulator is missing")
+@pytest.mark.parametrize(
+    "text", ["c512h4w8k64r3s3p1 f32 nchw fprop", "c64h4w8k512r3s3p1 f32 nhwc dgrad"]
+)
+def test_error_bound_on_a_gpu_of_many_channels(text):
+    case = cases.Case(f"n1{text}", "sm_75", "winograd_64x32x8")
+    rounded, wanted = truth(cases.geometry(case))
+    problem = Problem.parse(case.text)
+    with testing.force_kernel("conv", case.kernel):
+        found = problems.run(problem, case.operators(), *cases.prepared(problem, rounded))
+    cases.assert_winograd_bound(found, wanted.numpy(), str(case))
+
+
 @pytest.fixture
 def switched_off():
     cnnkern.backends.winograd = False

@@ -29,7 +29,7 @@ struct ConvPlan {
   std::vector<Refusal> refusals;
 };
 
-enum class ConvKernelFamily { simt, mma, first_layer, depthwise, ladder, direct };
+enum class ConvKernelFamily { simt, winograd, mma, first_layer, depthwise, ladder, direct };
 
 /// A row of conv_kernels.inc.
 struct ConvKernelInfo {
