@@ -18,7 +18,7 @@ AUGMENT = ("translate", "rotate")
 NETWORKS = {
     "GoogLeNet": (
         "googlenet_small",
-        Settings(epochs=6, lr=0.002, optimizer="adamw", schedule="cosine", augment=AUGMENT),
+        Settings(epochs=16, lr=0.002, optimizer="adamw", schedule="cosine", augment=AUGMENT),
     ),
     "AlexNet": (
         "alexnet_small",
