@@ -16,9 +16,9 @@ from torch import nn
 from torchvision.transforms.v2 import Normalize
 
 import cnnkern
-from cnnkern.data import Dataset
+from cnnkern.data import Dataset, NotInstalledError, load
 from cnnkern.gallery import write_result
-from cnnkern.models import LeNet5
+from cnnkern.models import create
 from cnnkern.train import Settings, Trainer, fit
 
 GALLERY = Path("out/gallery")
@@ -40,15 +40,35 @@ Epochs = Annotated[int, typer.Option(min=1, help="Passes over the training set."
 LayersOption = Annotated[Layers, typer.Option(help="Whose layers compute.")]
 
 
-def train_lenet5(data: Dataset, epochs: int, layers: Layers) -> Trainer:
-    """LeNet-5, trained on ``data`` from seed 0 and ready to answer: ``.model`` and ``.history``."""
-    settings = Settings(seed=0)
+def load_installed(source: str) -> Dataset:
+    """The data set; where its package is not installed, the program ends with that sentence."""
+    try:
+        return load(source)
+    except NotInstalledError as missing:
+        Console().print(f"nothing to do: {missing}", highlight=False, soft_wrap=True)
+        raise typer.Exit from missing
+
+
+def make_trainer(name: str, data: Dataset, settings: Settings, layers: Layers) -> Trainer:
+    """The network ``create(name)`` for ``data``; the seed alone determines its weights."""
     torch.manual_seed(settings.seed)
-    model = LeNet5(data.classes, data.channels, layers=layers.namespace)
-    trainer = Trainer(model, data, settings)
-    fit(trainer, epochs, Console())
+    model = create(
+        name, num_classes=data.classes, in_channels=data.channels, layers=layers.namespace
+    )
+    return Trainer(model, data, settings)
+
+
+def train(name: str, data: Dataset, settings: Settings, layers: Layers) -> Trainer:
+    """The same, trained and ready to answer: ``.model`` and ``.history``."""
+    trainer = make_trainer(name, data, settings, layers)
+    fit(trainer, settings.epochs, Console())
     trainer.model.eval()
     return trainer
+
+
+def train_lenet5(data: Dataset, epochs: int, layers: Layers) -> Trainer:
+    """LeNet-5, trained from seed 0 with the settings that ``cnnkern train`` has by itself."""
+    return train("lenet5", data, Settings(seed=0, epochs=epochs), layers)
 
 
 def on_pixels(model: nn.Module, data: Dataset) -> nn.Module:

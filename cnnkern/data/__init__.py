@@ -1,6 +1,6 @@
 """Labelled images, normalised per channel, and labelled texts, by name or from a folder."""
 
-from cnnkern.data.dataset import Dataset, normalized
+from cnnkern.data.dataset import Dataset, NotInstalledError, normalized
 from cnnkern.data.digits import load_digits, load_opencv_digits
 from cnnkern.data.idx import load_idx, read_idx
 from cnnkern.data.images import load_images, read_image
@@ -9,6 +9,7 @@ from cnnkern.data.texts import encode, load_texts
 
 __all__ = [
     "Dataset",
+    "NotInstalledError",
     "encode",
     "load",
     "load_digits",

@@ -10,6 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+class NotInstalledError(ValueError):
+    """The package that brings a data set is not installed; the message names it."""
+
+
 @dataclass(frozen=True)
 class Dataset:
     """Images (N, C, H, W) float32, zero mean and unit variance per channel; labels (N,) int64.

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnnkern.data.dataset import Dataset, fit_to, held_out, normalized
+from cnnkern.data.dataset import Dataset, NotInstalledError, fit_to, held_out, normalized
 
 OPENCV_FILE = Path("/usr/share/doc/opencv-doc/examples/data/digits.png")
 _SIDE = 20  # pixels of a digit; the picture has 50 rows of 100, five rows a class
@@ -33,7 +33,8 @@ def load_opencv_digits(seed: int = 0, size: int = 32, file: str | Path = OPENCV_
             how some releases of Debian pack it.
 
     Raises:
-        ValueError: neither file is there, or it is another picture.
+        NotInstalledError: neither file is there.
+        ValueError: it is another picture.
     """
     from PIL import Image
 
@@ -44,7 +45,7 @@ def load_opencv_digits(seed: int = 0, size: int = 32, file: str | Path = OPENCV_
     elif packed.exists():
         content = gzip.decompress(packed.read_bytes())
     else:
-        raise ValueError(f"{path}: no such file; Debian's package opencv-doc brings it")
+        raise NotInstalledError(f"{path}: no such file; Debian's package opencv-doc brings it")
     picture = np.asarray(Image.open(io.BytesIO(content)).convert("L"), np.float32)
     if picture.shape != (50 * _SIDE, 100 * _SIDE):
         height, width = picture.shape

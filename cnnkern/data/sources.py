@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from cnnkern.data.dataset import Dataset
+from cnnkern.data.dataset import Dataset, NotInstalledError
 from cnnkern.data.digits import load_digits, load_opencv_digits
 from cnnkern.data.idx import holds_idx, load_idx
 from cnnkern.data.images import load_images
 from cnnkern.data.texts import load_texts
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+CLOTHES = (
+    *("T-shirt", "trouser", "pullover", "dress", "coat"),
+    *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+)
 
 
 def load_fashion_mnist(size: int = 32) -> Dataset:
     """60,000 + 10,000 grey pictures of clothes, in ten classes, from Debian's package.
 
     Raises:
-        ValueError: the package is not installed.
+        NotInstalledError: the package is not installed.
     """
     if not FASHION_MNIST.exists():
-        raise ValueError(
+        raise NotInstalledError(
             f"{FASHION_MNIST}: no such folder; Debian's package dataset-fashion-mnist brings it"
         )
-    return load_idx(FASHION_MNIST, size)
+    return replace(load_idx(FASHION_MNIST, size), class_names=CLOTHES)
 
 
 _NAMED: dict[str, Callable[[int, int], Dataset]] = {
