@@ -3,9 +3,10 @@
 ``auto`` takes the CPU kernels for CPU tensors and the CUDA kernels for CUDA tensors. ``emulator``
 runs the CUDA kernels on CPU tensors, in the SIMT emulator.
 
-``cnnkern.backends.winograd`` (True unless set) says whether float32 3x3 convolutions on the CPU may
-take Winograd's algorithm: two to four times faster, with an error up to 1e-5 of the result's norm,
-and a NaN or an infinity in the input spreads over up to 4x4 outputs beside the ones that see it.
+``cnnkern.backends.winograd`` (True unless set) says whether float32 3x3 convolutions may take
+Winograd's algorithm, on the CPU and on GPUs where it pays (sm_75, sm_86, sm_89): two to four times
+fewer multiplications, with an error up to 1e-5 of the result's norm, and a NaN or an infinity in
+the input spreads over up to 4x4 outputs beside the ones that see it.
 The setting is the process's, holds for every later call, and ``cnnkern.explain`` shows it.
 
 >>> import cnnkern
@@ -47,6 +48,8 @@ class _Module(types.ModuleType):
     @winograd.setter
     def winograd(self, allowed: bool) -> None:
         _ops._C.set_winograd(allowed)
+        if emulated := sys.modules.get("cnnkern._emulator"):
+            emulated.set_winograd(allowed)
 
 
 sys.modules[__name__].__class__ = _Module
@@ -100,6 +103,7 @@ def emulator() -> Any:
             f"cnnkern's emulator cannot be loaded ({error}); build it with: python tools/build.py"
         ) from error
     _ops.register_emulator()
+    module.set_winograd(_ops._C.winograd())
     return module
 
 

@@ -8,8 +8,8 @@
 #include "common/launch_limits.h"
 #include "common/problem_string.h"
 #include "common/trace.h"
+#include "common/winograd_allowed.h"
 #include "cpu/conv/conv_cpu.h"
-#include "cpu/conv/winograd_cpu.h"
 #include "cpu/pool/avg_pool_cpu.h"
 #include "cpu/pool/pool_cpu.h"
 #include "cpu/pool/unfold.h"
@@ -295,8 +295,8 @@ PYBIND11_MODULE(_C, m) {
         py::arg("cubins"), py::arg("ptx"), py::arg("grid"), py::arg("block"),
         py::arg("dynamic_shared_bytes"), py::arg("opted_in"));
   m.def("force_kernel", &force_kernel, py::arg("operation"), py::arg("name"));
-  m.def("winograd", [] { return cpu::winograd_allowed().load(); });
-  m.def("set_winograd", [](bool allowed) { cpu::winograd_allowed() = allowed; });
+  m.def("winograd", [] { return winograd_allowed().load(); });
+  m.def("set_winograd", [](bool allowed) { winograd_allowed() = allowed; });
   m.def("set_autotune", &autotune::enable, py::arg("on"));
   m.def("tuned", &autotune::results);
   m.def("remember_tuned", &autotune::remember, py::arg("results"));

@@ -11,6 +11,8 @@ import cnnkern
 from cnnkern import problems, testing
 from cnnkern.problems import Problem
 
+needs_emulator = pytest.mark.skipif(bool(cases.has_emulator()), reason=cases.has_emulator())
+
 LINES = [
     "n2c64h56w56k64r3s3p1",
     "n1c128h28w28k128r3s3p1",
@@ -89,6 +91,16 @@ def test_the_switch(switched_off):
     with testing.launches() as ran:
         problems.run(problem, torch.ops.cnnkern, *tensors)
     assert set(ran) == {"cpu.winograd"}
+
+
+@needs_emulator
+def test_the_switch_on_a_gpu(switched_off):
+    text = "n8c32h32w32k64r3s3p1"  # its plan takes Winograd's kernel on sm_75
+    case, taken = cases.Case(text, "sm_75", "winograd_64x32x8"), cnnkern.explain
+    assert not taken(text, "sm_75").kernel.startswith("winograd")
+    assert case.refusal().endswith("it is switched off (cnnkern.backends.winograd)")
+    cnnkern.backends.winograd = True
+    assert taken(text, "sm_75").kernel.startswith("winograd")
 
 
 def outputs_with_nan() -> torch.Tensor:

@@ -8,6 +8,7 @@
 
 #include "common/problem_string.h"
 #include "common/trace.h"
+#include "common/winograd_allowed.h"
 #include "emulator/arch_path.h"
 #include "emulator/gpus.h"
 #include "emulator/launch.h"
@@ -158,6 +159,7 @@ PYBIND11_MODULE(_emulator, m) {
   m.def("set_seed", &emulator::set_seed, pybind11::arg("seed"));
   m.def("set_threads", &emulator::set_threads, pybind11::arg("threads"));
   m.def("set_race_check", &emulator::set_race_check, pybind11::arg("on"));
+  m.def("set_winograd", [](bool allowed) { winograd_allowed() = allowed; });
   m.def("force_kernel", &force_kernel, pybind11::arg("operation"), pybind11::arg("name"));
   m.def("sample_blocks", &sample_blocks, pybind11::arg("count"));
   m.def("start_profile", &emulator::start_profile);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/winograd_allowed.h"
 #include "cpu/conv/gather_conv.h"
 
 namespace cnnkern::cpu {
@@ -22,7 +23,7 @@ std::string refuse_winograd(const ConvProblem& p, const Isa&) {
   constexpr int64_t least_channels = 16, most_channels = 1024;
   constexpr int64_t least_wgrad_pairs = 512;
   const auto number = [](int64_t value) { return std::to_string(value); };
-  if (!winograd_allowed()) return "it is switched off (cnnkern.backends.winograd)";
+  if (!winograd_allowed()) return winograd_switched_off;
   if (p.dtype != DType::float32)
     return std::string("it computes float32, this problem is ") + to_string(p.dtype);
   const Extent3 three{1, 3, 3}, ones{1, 1, 1};

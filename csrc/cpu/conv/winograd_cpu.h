@@ -1,7 +1,6 @@
 // Winograd convolution on the CPU: whether it takes a problem, and the call.
 #pragma once
 
-#include <atomic>
 #include <string>
 
 #include "common/conv_problem.h"
@@ -9,12 +8,6 @@
 #include "cpu/isa.h"
 
 namespace cnnkern::cpu {
-
-/// Whether plans may take Winograd's algorithm; a setting of the process, read by every plan.
-inline std::atomic<bool>& winograd_allowed() {
-  static std::atomic<bool> allowed = true;
-  return allowed;
-}
 
 std::string refuse_winograd(const ConvProblem& problem, const Isa& isa);
 /// Of fprop; as pack_weight_cpu() (conv_cpu.h).

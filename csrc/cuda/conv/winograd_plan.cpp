@@ -6,6 +6,7 @@
 
 #include "common/ceil_div.h"
 #include "common/sentence.h"
+#include "common/winograd_allowed.h"
 #include "cuda/conv/conv_plan_mma.h"
 
 namespace cnnkern {
@@ -89,6 +90,7 @@ int64_t winograd_workspace_bytes(const ConvProblem& p) {
 }
 
 std::string refuse_winograd(const ConvProblem& p, const DeviceCaps& device) {
+  if (!winograd_allowed()) return winograd_switched_off;
   if (p.filter != Extent3{1, 3, 3} || !p.planar() || p.groups > 1)
     return sentence("takes filters of 3 x 3 over planes in one group, but the filter is ",
                     p.filter.d, " x ", p.filter.h, " x ", p.filter.w, " and groups = ", p.groups);
