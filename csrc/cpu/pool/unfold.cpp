@@ -96,8 +96,8 @@ const std::vector<UnfoldCpuKernel>& unfold_cpu_kernel_table() {
   static const std::vector<UnfoldCpuKernel> table = {
       {"im2col", UnfoldDirection::unfold, "a row of windows at a time, copied without a test",
        refuse_nothing},
-      {"col2im", UnfoldDirection::fold, "a plane of sums at a time, rows of windows added tap by tap",
-       refuse_nothing},
+      {"col2im", UnfoldDirection::fold,
+       "a plane of sums at a time, rows of windows added tap by tap", refuse_nothing},
   };
   return table;
 }
