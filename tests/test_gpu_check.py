@@ -51,7 +51,7 @@ def test_all_steps(check, tmp_path, monkeypatch, capfd):
         assert {Problem.parse(row.problem).dtype for row in rows} == {DTYPES[dtype]}
         assert (check.out / f"gpu_{name}.png").stat().st_size > 1000
     nets = bench.read_rows(check.out / "gpu_nets.csv")
-    assert {row.direction for row in nets} == {"inference", "training"}
+    assert {row.direction for row in nets} == {"inference", "compiled", "training"}
 
 
 def test_a_step_that_fails_keeps_none_from_running(check, monkeypatch, capfd):

@@ -76,6 +76,7 @@ class Runner {
     std::set<std::string> names;
     for (const ConvKernelInfo& info : conv_kernel_table(arch_.device->arch))
       if (info.family != ConvKernelFamily::depthwise && info.family != ConvKernelFamily::ladder &&
+          info.family != ConvKernelFamily::winograd &&  // refuses such tensors
           info.direction == p.direction && info.dtype == p.dtype &&
           (info.any_layout || info.layout == p.layout))
         names.insert(info.name);

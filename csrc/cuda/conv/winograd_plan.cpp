@@ -103,6 +103,9 @@ std::string refuse_winograd(const ConvProblem& p, const DeviceCaps& device) {
   if (std::min(view.in_channels, view.out_channels) < least)
     return sentence("makes ", winograd_tile.m, " channels from ", winograd_tile.k,
                     " at a time, but C = ", p.c, " and K = ", p.k);
+  const int64_t most = std::max({p.input_elements(), p.weight_elements(), p.output_elements()});
+  if (most >= int64_t{1} << 31)
+    return sentence("is for tensors of less than 2^31 elements, but one has ", most);
   constexpr int64_t limit = int64_t{1} << 30;
   // Four rows of pixels are stepped over by 32 bits; so are channels, filters and coordinates.
   const int64_t rows = 4 * (view.in.w + p.pad_begin.w + p.pad_end.w) * view.in_channels;
