@@ -188,6 +188,11 @@ def test_depthwise_refuses(problem: str, reason: str) -> None:
     assert dict(plan(problem)["refusals"])["depthwise"] == reason
 
 
+def test_winograd_refuses_large_tensors() -> None:
+    reason = dict(plan("n1024c64h256w256k64r3s3p1", "sm_86")["refusals"])["winograd_64x32x8"]
+    assert reason == "is for tensors of less than 2^31 elements, but one has 4294967296"
+
+
 def test_depthwise_vectors_refuse() -> None:
     def reason(problem: str) -> str:
         return dict(plan(problem)["refusals"])["depthwise_vec4"]
