@@ -32,10 +32,10 @@ from torch._inductor.pattern_matcher import (
 from torch.fx import Graph, Node
 from torch.utils._python_dispatch import _disable_current_modes
 
+from cnnkern._fusion import FORMATS
 from cnnkern.functional._arguments import FLOATS
 
 aten, prims = torch.ops.aten, torch.ops.prims
-_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 _SHIFTS = (aten.add.Tensor, aten.sub.Tensor)
 _SCALES = (aten.mul.Tensor, aten.div.Tensor)
 
@@ -109,62 +109,59 @@ def _on_cpu(match: Match) -> bool:
     node: Any = match.output_node()
     x, weight = node.args[:2]
     value = x.meta["val"]
-    on_cpu = value.device.type == "cpu" and value.dtype in FLOATS and value.dim() in _FORMATS
+    on_cpu = value.device.type == "cpu" and value.dtype in FLOATS and value.dim() in FORMATS
     return on_cpu and _is_constant(weight)
 
 
 def _channels_last(graph: Graph, x: Any) -> Node:
     """Costs nothing where the tensor is stored so already."""
     value = x.meta["val"]
-    last = value.contiguous(memory_format=_FORMATS[value.dim()])
+    last = value.contiguous(memory_format=FORMATS[value.dim()])
     forced = graph.call_function(prims.inductor_force_stride_order.default, (x, last.stride()))
     forced.meta["val"] = last
     return forced
 
 
-def _packed(graph: Graph, value: torch.Tensor, weight: Any, window: Any) -> Node | None:
-    """A new constant, or None where the kernel reads the weight as it is or sizes are open."""
-    module: Any = graph.owning_module
+def _packed(value: torch.Tensor, weight: torch.Tensor, window: Any) -> torch.Tensor | None:
+    """None where the kernel reads the weight as it is, or sizes are open."""
     if not all(isinstance(size, int) for size in value.shape):
         return None
     with _disable_current_modes():
         x = torch.empty(value.shape, dtype=value.dtype)
-        x = x.to(memory_format=_FORMATS[value.dim()])
-        packed = torch.ops.cnnkern.conv_pack_weight(x, getattr(module, weight.target), *window)
-    if packed.numel() == 0:
-        return None
-    place = graph.call_function(aten.alias.default, (weight,))
-    user = graph.call_function(aten.alias.default, (place,))
-    replace_node_with_constant(module, place, packed)
-    (constant,) = user.all_input_nodes
-    graph.erase_node(user)
-    return constant
+        x = x.to(memory_format=FORMATS[value.dim()])
+        packed: torch.Tensor = torch.ops.cnnkern.conv_pack_weight(x, weight, *window)
+    return packed if packed.numel() > 0 else None
 
 
 def _prepare(match: Match, *_: Any) -> None:
     """Takes conv_forward or conv_bias_act; leaves conv_bias_act."""
     node: Any = match.output_node()
     graph: Any = match.graph
-    record_original_output_strides(graph.owning_module)  # of what the model returns: kept
+    module = graph.owning_module
+    record_original_output_strides(module)  # of what the model returns: kept
     fused = torch.ops.cnnkern.conv_bias_act.default
     if node.target is fused:
         x, weight, bias, residual, *window, activation, keep, _ = node.args
     else:
         x, weight, bias, *window = node.args
         residual, activation, keep = None, None, False
+    packed = _packed(x.meta["val"], getattr(module, weight.target), window)
     with graph.inserting_before(node):
         x = _channels_last(graph, x)
         residual = residual and _channels_last(graph, residual)
-        packed = _packed(graph, x.meta["val"], weight, window)
-        args = (x, weight, bias, residual, *window, activation, keep, packed)
+        # A place for the constant, which can only take the place of a node.
+        place = None if packed is None else graph.call_function(aten.alias.default, (weight,))
+        args = (x, weight, bias, residual, *window, activation, keep, place)
         if node.target is fused:
             node.args = args
-            return
-        both = graph.call_function(fused, args)
-        output = graph.call_function(operator.getitem, (both, 0))
-    output.meta.update(node.meta)
-    node.replace_all_uses_with(output)
-    graph.erase_node(node)
+        else:
+            both = graph.call_function(fused, args)
+            output = graph.call_function(operator.getitem, (both, 0))
+            output.meta.update(node.meta)
+            node.replace_all_uses_with(output)
+            graph.erase_node(node)
+    if place is not None:
+        replace_node_with_constant(module, place, packed)
 
 
 def register(ops: Any) -> None:
