@@ -11,9 +11,11 @@ TEXTS := out/texts/vaderSentiment-0.5.zip
 demo: build
 	$(BIN)/cnnkern demo
 
-# A file of tests on each core; threads that wait do so asleep, not to keep the other from working.
+# What measures time runs alone. Then a file of tests on each core; threads that wait do so asleep,
+# not to keep the other from working.
 test: build
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -m alone tests/test_overhead.py
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n auto --dist loadfile -m "not alone"
 
 # Every application, end to end; then open out/gallery/index.html.
 examples: build $(TEXTS)

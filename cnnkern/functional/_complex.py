@@ -19,8 +19,10 @@ import torch
 from torch import Tensor
 
 
-def is_complex(*tensors: Tensor | None) -> bool:
-    return any(tensor is not None and tensor.is_complex() for tensor in tensors)
+def is_complex(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    if input.is_complex() or weight.is_complex():
+        return True
+    return bias is not None and bias.is_complex()
 
 
 def parts(tensor: Tensor) -> tuple[Tensor, Tensor]:

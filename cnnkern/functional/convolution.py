@@ -81,10 +81,13 @@ def _convolution(
     input, has_batch = batched(op, input, dims)
     steps, spread = expand(op, "stride", stride, dims), expand(op, "dilation", dilation, dims)
     begins_ends = sides(op, padding, dims, weight.shape[2:], steps, spread)
-    run: Callable[..., Tensor] = functools.partial(_ops.conv_forward, operators_for(input))
+    given = (input, weight, bias, steps, begins_ends, spread, groups)
+    operators = operators_for(input)
     if is_complex(input, weight, bias):
-        run = functools.partial(convolve, run, _shapes.conv_output, False)
-    output = run(input, weight, bias, steps, begins_ends, spread, groups)
+        real = functools.partial(_ops.conv_forward, operators)
+        output = convolve(real, _shapes.conv_output, False, *given)
+    else:
+        output = _ops.conv_forward(operators, *given)
     return output if has_batch else output.squeeze(0)
 
 
