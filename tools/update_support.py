@@ -32,6 +32,9 @@ DTYPES = ("float64", "float32", "float16", "bfloat16")
 FROM_SM_80 = re.compile(
     r"(implicit_gemm_mma|first_layer) bfloat16|ladder_[56]"
 )  # elsewhere their code is empty
+PLAIN = re.compile(  # CPU kernels whose loops are the compiler's, for the least CPU
+    r"(.*\.)?(reference|scatter|planes)|bias_grad|im2col|col2im|max_pool_gather"
+)
 TILE = re.compile(r"_(\d+x\d+x\d+)(_vec\d+)?$")
 
 
@@ -64,7 +67,8 @@ def section(rows: list[list[str]]) -> str:
         archs = (
             DEFAULT_ARCHS.removeprefix("75 ") if FROM_SM_80.match(kernel + apart) else DEFAULT_ARCHS
         )
-        compiled = archs if where == "CUDA" else "AVX-512, AVX2, scalar"
+        isas = "plain C++" if PLAIN.fullmatch(kernel) else "AVX-512, AVX2, scalar"
+        compiled = archs if where == "CUDA" else isas
         ran = "–" if where == "CPU" else listed(gpus) or "none yet"
         columns = (where, name, listed(dtypes, DTYPES), listed(layouts), emulated, compiled, ran)
         lines[columns].add(direction)
