@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -182,16 +183,16 @@ def _bench_suite(suite: Suite, quick: bool, budget: float, out: Path) -> None:
     from cnnkern import bench as benchmark
 
     console = Console(width=max(Console().width, 100))
+    file = out / (f"{suite.value}_quick.csv" if quick else f"{suite.value}.csv")
+    record = partial(benchmark.append_rows, file)  # what an interrupted run has measured stays
     if suite is Suite.nets:
-        rows = benchmark.run_nets(budget, console, quick=quick)
+        rows = benchmark.run_nets(budget, console, quick=quick, on_rows=record)
         table = benchmark.net_table(rows)
     else:
-        rows = benchmark.run_suite(budget, console, quick=quick)
+        rows = benchmark.run_suite(budget, console, quick=quick, on_rows=record)
         table = benchmark.group_table(rows)
-    name = f"{suite.value}_quick" if quick else suite.value
-    benchmark.append_rows(out / f"{name}.csv", rows)
     console.print(table)
-    console.print(f"rows added to {out / name}.csv", highlight=False, soft_wrap=True)
+    console.print(f"rows added to {file}", highlight=False, soft_wrap=True)
 
 
 app.command()(train)

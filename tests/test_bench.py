@@ -189,7 +189,9 @@ def test_the_cpu_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "\n".join(problem.replace("net.", "vgg16.") for problem in SMALL)
     (tmp_path / "vgg16.txt").write_text(text)
     monkeypatch.setattr("cnnkern.bench.problems._FOLDERS", [tmp_path])
-    rows = bench.run_suite(1e-4, Console(quiet=True), files=["vgg16"])
+    told: list[list[bench.Row]] = []
+    rows = bench.run_suite(1e-4, Console(quiet=True), files=["vgg16"], on_rows=told.append)
+    assert told == [rows]
     assert len(rows) == 2 * len(SMALL) and len({row.date for row in rows}) == 1
     assert {row.net for row in rows} == {"vgg16"}
     console = Console(width=120, record=True, quiet=False, file=io.StringIO())
@@ -209,7 +211,11 @@ class Tiny(torch.nn.Sequential):
 
 def test_the_suite_of_networks() -> None:
     console = Console(quiet=True)
-    rows = bench.run_nets(1e-4, console, nets=["tiny"], quick=True, create=lambda _: Tiny())
+    told: list[list[bench.Row]] = []
+    rows = bench.run_nets(
+        1e-4, console, nets=["tiny"], quick=True, create=lambda _: Tiny(), on_rows=told.append
+    )
+    assert len(told) == 3 and [row for workload in told for row in workload] == rows
     rivals = {(row.direction, row.torch_layout, row.kernel) for row in rows}
     onnx = {("inference", "onnxruntime", "optimize")} if find_spec("onnxruntime") else set()
     assert rivals - onnx == {

@@ -41,6 +41,7 @@ def run_nets(
     quick: bool = False,
     create: Callable[[str], torch.nn.Module] | None = None,
     device: str = "cpu",
+    on_rows: Callable[[list[Row]], Any] = lambda rows: None,
 ) -> list[Row]:
     """Times all workloads of each network, with a progress bar.
 
@@ -50,6 +51,7 @@ def run_nets(
         quick: one small image instead of a batch of 224 × 224.
         create: makes a model by its name; torchvision's if None.
         device: cpu or cuda.
+        on_rows: told the rows of each workload as they come.
     """
     origin, rows = describe_run(device), []
     with progress_bar(console) as bar:
@@ -60,7 +62,9 @@ def run_nets(
             images = torch.randn(size, generator=torch.Generator().manual_seed(0)).to(device)
             for name, workload in WORKLOADS.items():
                 bar.update(task, description=f"{net} {name}")
-                rows += _rows(net, name, workload(model, images), images, budget, origin)
+                found = _rows(net, name, workload(model, images), images, budget, origin)
+                rows += found
+                on_rows(found)
                 bar.advance(task)
     return rows
 

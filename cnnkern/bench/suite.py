@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from rich.box import SIMPLE_HEAD
@@ -102,11 +103,16 @@ GROUPS = [
 
 
 def run_suite(
-    budget: float, console: Console, files: Sequence[str] = FILES, quick: bool = False
+    budget: float,
+    console: Console,
+    files: Sequence[str] = FILES,
+    quick: bool = False,
+    on_rows: Callable[[list[Row]], Any] = lambda rows: None,
 ) -> list[Row]:
     """Times the problems of all files in each memory format, with a progress bar.
 
-    All rows are of one run and carry the file's name as ``net``.
+    All rows are of one run and carry the file's name as ``net``; ``on_rows`` is told those of each
+    file as they come.
     """
     problems = {file: suite_problems(file, quick) for file in files}
     origin, rows = describe_run("cpu"), []
@@ -117,7 +123,9 @@ def run_suite(
             def show(row: Row) -> None:
                 bar.update(task, advance=1, description=f"{row.net}.{row.layer} {row.direction}")
 
-            rows += run(texts, net, "cpu", budget, show, each_layout=True, origin=origin)
+            found = run(texts, net, "cpu", budget, show, each_layout=True, origin=origin)
+            rows += found
+            on_rows(found)
     return rows
 
 
