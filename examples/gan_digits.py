@@ -27,6 +27,7 @@ NOISE = 32  # random numbers of a code, beside its class
 BATCH = 32
 RATES = 1e-3, 5e-4  # of generator and discriminator
 REAL = 0.9  # target for real images: a discriminator that is too sure has no gradient to teach with
+JUDGE_EPOCHS = 20  # a classifier that is unsure of real digits recognises no drawn ones either
 SURE = 0.9  # a sample counts as recognised above this confidence
 
 
@@ -118,12 +119,12 @@ def save_grid(images: Tensor, columns: int, title: str, path: Path) -> None:
 
 
 def main(
-    folder: Folder = GALLERY, epochs: Epochs = 15, layers: LayersOption = Layers.cnnkern
+    folder: Folder = GALLERY, epochs: Epochs = 25, layers: LayersOption = Layers.cnnkern
 ) -> dict[str, float]:
     """Trains a DCGAN and a classifier, and lets the one judge the other."""
     result = Result(folder, "gan_digits", "Generative adversarial network: digits", layers)
     data = load_digits()
-    classifier = on_pixels(train_lenet5(data, 12, layers).model, data)
+    classifier = on_pixels(train_lenet5(data, JUDGE_EPOCHS, layers).model, data)
     generator = train_gan(data, epochs, layers)
     asked = torch.arange(1000) % CLASSES
     with torch.no_grad():
