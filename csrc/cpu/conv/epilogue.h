@@ -73,10 +73,14 @@ struct Epilogue {
       for (; i + lanes<A> <= count; i += lanes<A>) store(at + i, load<A>(sums + i));
       if (i < count) return store(at + i, load_partial<A>(sums + i, count - i), count - i);
     }
+    if (plain())  // else every element would pay for a guess at the sign that relu asks for
+      for (; i < count; ++i) dest[at + i * step] = static_cast<T>(sums[i]);
     for (; i < count; ++i) store_one(at + i * step, sums[i]);
   }
 
  private:
+  bool plain() const { return !residual && !preactivation && activation == Activation::none; }
+
   static void put(T* to, Vec<A> value, int64_t count) {
     if (count == lanes<A>) cpu::CNNKERN_CPU_ISA::store<A>(to, value);
     else store_partial<A>(to, value, count);
