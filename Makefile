@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # CuTe, for tests/test_oracles.py alone. Its Python half, and what that requires, stay unused.
 HEADERS := nvidia-cutlass==4.2.0
+TIMED := tests/test_overhead.py
 TEXTS := out/texts/vaderSentiment-0.5.zip
 
 .PHONY: demo test examples build kill-check gpu-check lint format clean
@@ -14,8 +15,8 @@ demo: build
 # What measures time runs alone. Then a file of tests on each core; threads that wait do so asleep,
 # not to keep the other from working.
 test: build
-	$(BIN)/python -m pytest -m alone tests/test_overhead.py
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n auto --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest $(TIMED)
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n auto --dist loadfile --ignore $(TIMED)
 
 # Every application, end to end; then open out/gallery/index.html.
 examples: build $(TEXTS)

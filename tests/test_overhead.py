@@ -10,8 +10,6 @@ from cnnkern import functional as ours
 F = torch.nn.functional
 LIMIT = 2.0  # times torch's own
 
-pytestmark = pytest.mark.alone
-
 
 def forward(functions, x, w, b):
     return lambda: functions.conv2d(x, w, b, 1, 1)

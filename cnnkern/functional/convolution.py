@@ -73,6 +73,17 @@ def _named_sides(
     return tuple(side for both in total for side in (both // 2, both - both // 2))
 
 
+def _run(
+    operator: Callable[..., Tensor], check: Callable[..., Any], transposed: bool, input: Tensor,
+    weight: Tensor, bias: Tensor | None, *lists: Any,
+) -> Tensor:  # fmt: skip
+    operators = operators_for(input)
+    if is_complex(input, weight, bias):
+        real = functools.partial(operator, operators)
+        return convolve(real, check, transposed, input, weight, bias, *lists)
+    return operator(operators, input, weight, bias, *lists)
+
+
 def _convolution(
     op: str, dims: int, input: Tensor, weight: Tensor, bias: Tensor | None, stride: IntOrInts,
     padding: Padding, dilation: IntOrInts, groups: int,
@@ -82,12 +93,7 @@ def _convolution(
     steps, spread = expand(op, "stride", stride, dims), expand(op, "dilation", dilation, dims)
     begins_ends = sides(op, padding, dims, weight.shape[2:], steps, spread)
     given = (input, weight, bias, steps, begins_ends, spread, groups)
-    operators = operators_for(input)
-    if is_complex(input, weight, bias):
-        real = functools.partial(_ops.conv_forward, operators)
-        output = convolve(real, _shapes.conv_output, False, *given)
-    else:
-        output = _ops.conv_forward(operators, *given)
+    output = _run(_ops.conv_forward, _shapes.conv_output, False, *given)
     return output if has_batch else output.squeeze(0)
 
 
@@ -167,10 +173,8 @@ def _transposed(
             f"per channel: {size}. Output size is too small; use less padding"
         )
     begins_ends = tuple(side for side in pads for _ in range(2))
-    run: Callable[..., Tensor] = functools.partial(_ops.conv_input_grad, operators_for(input))
-    if is_complex(input, weight, bias):
-        run = functools.partial(convolve, run, _shapes.check_input_grad, True)
-    output = run(input, weight, bias, size, steps, begins_ends, spread, groups)
+    given = (input, weight, bias, size, steps, begins_ends, spread, groups)
+    output = _run(_ops.conv_input_grad, _shapes.check_input_grad, True, *given)
     return output if has_batch else output.squeeze(0)
 
 
