@@ -75,7 +75,8 @@ struct Epilogue {
     }
     if (plain())  // else every element would pay for a guess at the sign that relu asks for
       for (; i < count; ++i) dest[at + i * step] = static_cast<T>(sums[i]);
-    for (; i < count; ++i) store_one(at + i * step, sums[i]);
+    else
+      for (; i < count; ++i) store_one(at + i * step, sums[i]);
   }
 
  private:
