@@ -67,9 +67,12 @@ def test_every_problem_has_a_kernel_that_the_device_can_launch(problem: str, dev
 def test_big_convolutions_take_the_big_tile(layout: str, direction: str, device: str) -> None:
     chosen = plan(f"{BIG} {layout} {direction}", device)
     if direction != "wgrad" and device in ("sm_75", "sm_86", "sm_89"):  # Winograd's
-        assert (
-            chosen["kernel"] == "winograd_64x32x8" and chosen["grid"][0] == 4 * 32 * 28 * 28 // 32
-        )
+        if device == "sm_86":
+            assert chosen["kernel"] == "winograd_64x32x8"
+            assert chosen["grid"][0] == 4 * 32 * 28 * 28 // 32
+        else:  # a slice of 256 patches in tiles of 128, or of 512 in tiles of 64
+            assert chosen["kernel"] == "winograd_4x4"
+            assert list(chosen["grid"]) == [4 if device == "sm_75" else 32, 1, 36]
         chosen = plan(f"{DILATED} {layout} {direction}", device)
     vector = "_vec4" if layout == "nhwc" else ""
     assert chosen["kernel"] == f"implicit_gemm_simt_128x128x8{vector}"

@@ -59,10 +59,16 @@ def test_error_bound(text, isa, monkeypatch):
 
 @pytest.mark.skipif(bool(cases.has_emulator()), reason="the emulator is missing")
 @pytest.mark.parametrize(
-    "text", ["c512h4w8k64r3s3p1 f32 nchw fprop", "c64h4w8k512r3s3p1 f32 nhwc dgrad"]
+    ("kernel", "text"),
+    [
+        ("winograd_64x32x8", "c512h4w8k64r3s3p1 f32 nchw fprop"),
+        ("winograd_64x32x8", "c64h4w8k512r3s3p1 f32 nhwc dgrad"),
+        ("winograd_4x4", "c1024h8w12k16r3s3p1 f32 nchw fprop"),
+        ("winograd_4x4", "c16h8w12k1024r3s3p1 f32 nhwc dgrad"),
+    ],
 )
-def test_error_bound_on_a_gpu_of_many_channels(text):
-    case = cases.Case(f"n1{text}", "sm_75", "winograd_64x32x8")
+def test_error_bound_on_a_gpu_of_many_channels(kernel, text):
+    case = cases.Case(f"n1{text}", "sm_75", kernel)
     rounded, wanted = truth(cases.geometry(case))
     problem = Problem.parse(case.text)
     with testing.force_kernel("conv", case.kernel):
@@ -139,3 +145,31 @@ def test_a_nan_is_seen_by_its_windows_only_without_winograd(switched_off):
 def test_refusals(line, reason):
     with pytest.raises(RuntimeError, match=reason):
         cnnkern.explain(line, kernel="winograd")
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("n1c64h56w56k64r3s3p1u2", "stride and dilation 1"),
+        ("n1c64h56w56k64r5s5p2", "filters of 3 x 3 over planes"),
+        ("n1c1025h14w14k64r3s3p1", "1025 channels, more than 1024"),
+        ("n1c64h14w14k1025r3s3p1 dgrad", "1025 channels, more than 1024"),
+        ("n1024c64h256w256k64r3s3p1", "tensors of less than 2\\^31 elements"),
+    ],
+)
+def test_refusals_of_4x4_on_a_gpu(line, reason):
+    with pytest.raises(RuntimeError, match=reason):
+        cnnkern.explain(line, "sm_75", kernel="winograd_4x4")
+
+
+@pytest.mark.parametrize(
+    ("line", "device", "kernel"),
+    [
+        ("n32c64h56w56k64r3s3p1", "sm_86", "winograd_64x32x8"),  # V and products outgrow its L2
+        ("n32c256h14w14k256r3s3p1", "sm_89", "winograd_4x4"),  # they stay in L2
+        ("n32c512h7w7k512r3s3p1", "sm_75", "winograd_4x4"),  # many products for each transform
+        ("n32c512h7w7k512r3s3p1", "sm_80", "implicit_gemm_simt_64x64x8_vec4"),
+    ],
+)
+def test_which_winograd(line, device, kernel):
+    assert cnnkern.explain(f"{line} nhwc", device).kernel == kernel

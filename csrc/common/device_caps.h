@@ -1,6 +1,6 @@
 // What a plan may know of a GPU: numbers that any machine can hold, so that plans for a GPU are
 // made and tested where there is none. Source: CUDA C++ Programming Guide, "Technical
-// specifications per compute capability"; SM counts are those of the named product.
+// specifications per compute capability"; SM counts and L2 are those of the named product.
 #pragma once
 
 #include <array>
@@ -18,16 +18,17 @@ struct DeviceCaps {
   int registers_per_multiprocessor;
   int shared_per_multiprocessor;  // bytes
   int shared_per_block;           // bytes, with opt-in; 48 KiB without
+  int l2_bytes;
 };
 
 inline constexpr std::array<DeviceCaps, 7> known_devices = {{
-    {"sm_75", "T4", 75, 40, 1024, 16, 65536, 64 << 10, 64 << 10},
-    {"sm_80", "A100", 80, 108, 2048, 32, 65536, 164 << 10, 163 << 10},
-    {"sm_86", "RTX 3090", 86, 82, 1536, 16, 65536, 100 << 10, 99 << 10},
-    {"sm_89", "RTX 4090", 89, 128, 1536, 24, 65536, 100 << 10, 99 << 10},
-    {"sm_90", "H100", 90, 132, 2048, 32, 65536, 228 << 10, 227 << 10},
-    {"sm_100", "B200", 100, 148, 2048, 32, 65536, 228 << 10, 227 << 10},
-    {"sm_120", "RTX 5090", 120, 170, 1536, 24, 65536, 100 << 10, 99 << 10},
+    {"sm_75", "T4", 75, 40, 1024, 16, 65536, 64 << 10, 64 << 10, 4 << 20},
+    {"sm_80", "A100", 80, 108, 2048, 32, 65536, 164 << 10, 163 << 10, 40 << 20},
+    {"sm_86", "RTX 3090", 86, 82, 1536, 16, 65536, 100 << 10, 99 << 10, 6 << 20},
+    {"sm_89", "RTX 4090", 89, 128, 1536, 24, 65536, 100 << 10, 99 << 10, 72 << 20},
+    {"sm_90", "H100", 90, 132, 2048, 32, 65536, 228 << 10, 227 << 10, 50 << 20},
+    {"sm_100", "B200", 100, 148, 2048, 32, 65536, 228 << 10, 227 << 10, 126 << 20},
+    {"sm_120", "RTX 5090", 120, 170, 1536, 24, 65536, 100 << 10, 99 << 10, 96 << 20},
 }};
 
 /// Null if no device of that name is known.

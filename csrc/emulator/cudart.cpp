@@ -94,6 +94,7 @@ Outcome unless_captured() {
 int value_of(const DeviceCaps& caps, cudaDeviceAttr attribute) {
   switch (attribute) {
     case cudaDevAttrMultiProcessorCount: return caps.multiprocessors;
+    case cudaDevAttrL2CacheSize: return caps.l2_bytes;
     case cudaDevAttrMaxThreadsPerMultiProcessor: return caps.threads_per_multiprocessor;
     case cudaDevAttrComputeCapabilityMajor: return caps.arch / 10;
     case cudaDevAttrComputeCapabilityMinor: return caps.arch % 10;

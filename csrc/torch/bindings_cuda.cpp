@@ -44,6 +44,7 @@ const DeviceCaps& caps_of(int device) {
   caps.registers_per_multiprocessor = get(cudaDevAttrMaxRegistersPerMultiprocessor);
   caps.shared_per_multiprocessor = get(cudaDevAttrMaxSharedMemoryPerMultiprocessor);
   caps.shared_per_block = get(cudaDevAttrMaxSharedMemoryPerBlockOptin);
+  caps.l2_bytes = get(cudaDevAttrL2CacheSize);
   return known.emplace(device, caps).first->second;
 }
 

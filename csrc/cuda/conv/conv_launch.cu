@@ -17,6 +17,8 @@ constexpr Launcher launchers[] = {
   launch_simt_wgrad<Layout::layout, vector, m, n, k>,
 #define CNNKERN_WINOGRAD(direction, layout) \
   launch_winograd<ConvDirection::direction, Layout::layout>,
+#define CNNKERN_WINOGRAD_4X4(direction, layout) \
+  launch_winograd_4x4<ConvDirection::direction, Layout::layout>,
 #define CNNKERN_LADDER(rung) launch_ladder_##rung,
 #define CNNKERN_MMA_FPROP(dtype, type, m, n, k) launch_mma_fprop<type, m, n, k>,
 #define CNNKERN_MMA_DGRAD(dtype, type, m, n, k) launch_mma_dgrad<type, m, n, k>,

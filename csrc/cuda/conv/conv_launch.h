@@ -36,6 +36,8 @@ template <Layout layout, int vector, int m, int n, int k>
 void launch_simt_wgrad(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
 template <ConvDirection direction, Layout layout>
 void launch_winograd(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
+template <ConvDirection direction, Layout layout>
+void launch_winograd_4x4(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
 template <class Element, int m, int n, int k>
 void launch_mma_fprop(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
 template <class Element, int m, int n, int k>

@@ -9,7 +9,7 @@
 #include "cuda/conv/depthwise_plan.h"
 #include "cuda/conv/ladder/ladder.h"
 #include "cuda/conv/split_k.h"
-#include "cuda/conv/winograd_plan.h"
+#include "cuda/conv/winograd_4x4_plan.h"
 
 namespace cnnkern {
 namespace {
@@ -184,6 +184,7 @@ struct Candidate {
     switch (info->family) {
       case ConvKernelFamily::simt: return refuse_simt(*info, problem, device);
       case ConvKernelFamily::winograd: return refuse_winograd(problem, device);
+      case ConvKernelFamily::winograd_4x4: return refuse_winograd_4x4(problem, device);
       case ConvKernelFamily::mma: return refuse_mma(*info, problem, *pass, device);
       case ConvKernelFamily::first_layer: return refuse_first(*info, problem, device);
       case ConvKernelFamily::depthwise: return refuse_depthwise(problem, info->vector);
@@ -196,6 +197,7 @@ struct Candidate {
     switch (info->family) {
       case ConvKernelFamily::simt: return yield_simt(*info, problem, device);
       case ConvKernelFamily::winograd: return yield_winograd(problem, device);
+      case ConvKernelFamily::winograd_4x4: return yield_winograd_4x4(problem, device);
       case ConvKernelFamily::mma: return yield_mma(*info, problem, *pass, device);
       case ConvKernelFamily::depthwise: return yield_depthwise(problem);
       default: return "";
@@ -326,6 +328,8 @@ std::vector<ConvKernelInfo> conv_kernel_table(int arch) {
   simt_kernel("wgrad", ConvDirection::wgrad, Layout::layout, vector, {m, n, k}, arch),
 #define CNNKERN_WINOGRAD(direction, layout) \
   winograd_kernel(ConvDirection::direction, Layout::layout),
+#define CNNKERN_WINOGRAD_4X4(direction, layout) \
+  winograd_4x4_kernel(ConvDirection::direction, Layout::layout),
 #define CNNKERN_LADDER(rung) ladder_kernel(rung),
 #define CNNKERN_MMA_FPROP(dtype, type, m, n, k) \
   mma_kernel("fprop", ConvDirection::fprop, DType::dtype, #type, {m, n, k}, arch),
@@ -381,6 +385,7 @@ ConvPlan plan_conv(const ConvProblem& problem, const DeviceCaps& device,
     case ConvKernelFamily::direct: plan_direct(problem, plan); break;
     case ConvKernelFamily::depthwise: plan_depthwise(problem, device, kernel.vector, plan); break;
     case ConvKernelFamily::winograd: plan_winograd(problem, device, plan); break;
+    case ConvKernelFamily::winograd_4x4: plan_winograd_4x4(problem, device, plan); break;
     case ConvKernelFamily::ladder: plan_ladder(problem, plan); break;
     default: plan_gemm(kernel, plan.pass.problem, device, plan);
   }

@@ -29,7 +29,16 @@ struct ConvPlan {
   std::vector<Refusal> refusals;
 };
 
-enum class ConvKernelFamily { simt, winograd, mma, first_layer, depthwise, ladder, direct };
+enum class ConvKernelFamily {
+  simt,
+  winograd,
+  winograd_4x4,
+  mma,
+  first_layer,
+  depthwise,
+  ladder,
+  direct
+};
 
 /// A row of conv_kernels.inc.
 struct ConvKernelInfo {

@@ -18,19 +18,10 @@ constexpr double load_bytes_per_cycle = 32, store_bytes_per_cycle = 16;
 constexpr double start_cycles = 1000, second_kernel_cycles = 3000;
 constexpr double exposed = 0.25;  // of the shorter of two that should hide each other
 
-/// The convolution as the kernel sees it: dgrad's input is the gradient of the output.
-struct View {
-  int64_t in_channels, out_channels;
-  const Extent3 &in, &out;
-
-  explicit View(const ConvProblem& p, bool forward)
-      : in_channels(forward ? p.c : p.k),
-        out_channels(forward ? p.k : p.c),
-        in(forward ? p.input : p.output),
-        out(forward ? p.output : p.input) {}
-  explicit View(const ConvProblem& p) : View(p, p.direction == ConvDirection::fprop) {}
-
-  int64_t patches(int64_t images) const { return images * ceil_div(out.h, 2) * ceil_div(out.w, 2); }
+/// What fills the fused kernel's blocks and steps.
+struct View : WinogradView {
+  using WinogradView::WinogradView;
+  int64_t patches(int64_t images) const { return WinogradView::patches(images, 2); }
   int64_t steps() const { return ceil_div(in_channels, winograd_tile.k); }
   int64_t panels() const { return ceil_div(out_channels, winograd_tile.m); }
 };
@@ -40,13 +31,26 @@ int64_t winograd_blocks(const ConvProblem& p) {
   return ceil_div(view.patches(p.n), winograd_tile.n) * view.panels();
 }
 
-/// Of one step of a block whose products and loads hide each other.
-double step_cycles(double products, double loads) {
+}  // namespace
+
+WinogradView::WinogradView(const ConvProblem& p, bool forward)
+    : in_channels(forward ? p.c : p.k),
+      out_channels(forward ? p.k : p.c),
+      in(forward ? p.input : p.output),
+      out(forward ? p.output : p.input) {}
+
+WinogradView::WinogradView(const ConvProblem& p)
+    : WinogradView(p, p.direction == ConvDirection::fprop) {}
+
+int64_t WinogradView::patches(int64_t images, int64_t outputs) const {
+  return images * ceil_div(out.h, outputs) * ceil_div(out.w, outputs);
+}
+
+double step_cycles(double products, double loads_bytes) {
+  const double loads = loads_bytes / load_bytes_per_cycle;
   return std::max(products, loads) + exposed * std::min(products, loads);
 }
 
-/// Cycles that a multiprocessor is modelled to spend on the implicit GEMM of the FP32 units, with
-/// the better of its tiles.
 double simt_cycles(const ConvProblem& p, const DeviceCaps& device) {
   const View view(p);
   const double rate = multiply_adds_per_cycle(DType::float32, device.arch);
@@ -56,8 +60,8 @@ double simt_cycles(const ConvProblem& p, const DeviceCaps& device) {
         ceil_div(p.n * view.out.volume(), tile.m) * ceil_div(view.out_channels, tile.n);
     const auto share = static_cast<double>(ceil_div(blocks, device.multiprocessors));
     const auto steps = static_cast<double>(ceil_div(9 * view.in_channels, tile.k));
-    const double step = step_cycles(tile.m * tile.n * tile.k / rate,
-                                    4.0 * (tile.m + tile.n) * tile.k / load_bytes_per_cycle);
+    const double step =
+        step_cycles(tile.m * tile.n * tile.k / rate, 4.0 * (tile.m + tile.n) * tile.k);
     const double stores = 4.0 * tile.m * tile.n / store_bytes_per_cycle;
     least = std::min(least, share * (steps * step + stores) + start_cycles);
   }
@@ -72,7 +76,7 @@ double winograd_cycles(const ConvProblem& p, const DeviceCaps& device) {
   // transform.
   constexpr double step_instructions = 150, end_instructions = 1200;
   const double products = winograd_places * tile.m * tile.n * tile.k / rate;
-  const double loads = 4.0 * winograd_places * (tile.m + tile.n) * tile.k / load_bytes_per_cycle;
+  const double loads = 4.0 * winograd_places * (tile.m + tile.n) * tile.k;
   const double step = step_cycles(products, loads) + winograd_threads * step_instructions / rate;
   const double stores = 4.0 * 4 * tile.m * tile.n / store_bytes_per_cycle;
   const double end = start_cycles + stores + winograd_threads * end_instructions / rate;
@@ -82,14 +86,12 @@ double winograd_cycles(const ConvProblem& p, const DeviceCaps& device) {
   return second_kernel_cycles + filters + share * (static_cast<double>(view.steps()) * step + end);
 }
 
-}  // namespace
-
 int64_t winograd_workspace_bytes(const ConvProblem& p) {
   const View view(p);
   return 4 * winograd_places * view.panels() * winograd_tile.m * view.steps() * winograd_tile.k;
 }
 
-std::string refuse_winograd(const ConvProblem& p, const DeviceCaps& device) {
+std::string refuse_winograd_geometry(const ConvProblem& p) {
   if (!winograd_allowed()) return winograd_switched_off;
   if (p.filter != Extent3{1, 3, 3} || !p.planar() || p.groups > 1)
     return sentence("takes filters of 3 x 3 over planes in one group, but the filter is ",
@@ -98,20 +100,27 @@ std::string refuse_winograd(const ConvProblem& p, const DeviceCaps& device) {
     if (p.stride[axis] > 1 || p.dilation[axis] > 1)
       return sentence("is for stride and dilation 1, not ", p.stride[axis], " and ",
                       p.dilation[axis]);
+  const int64_t most = std::max({p.input_elements(), p.weight_elements(), p.output_elements()});
+  if (most >= int64_t{1} << 31)
+    return sentence("is for tensors of less than 2^31 elements, but one has ", most);
+  const WinogradView view(p);
+  // Patches' rows of pixels are stepped over by 32 bits; so are coordinates.
+  constexpr int64_t limit = int64_t{1} << 30, most_rows = 6;
+  const int64_t rows = most_rows * (view.in.w + p.pad_begin.w + p.pad_end.w) * view.in_channels;
+  const int64_t height = view.in.h + p.pad_begin.h + p.pad_end.h;
+  if (std::max({rows, height, most_rows * view.out.w * view.out_channels}) >= limit)
+    return sentence("steps by 32 bits, but ", most_rows, " rows have ", rows, " elements");
+  return "";
+}
+
+std::string refuse_winograd(const ConvProblem& p, const DeviceCaps& device) {
+  if (std::string reason = refuse_winograd_geometry(p); !reason.empty()) return reason;
   const View view(p);
   constexpr int64_t least = 3;
   if (std::min(view.in_channels, view.out_channels) < least)
     return sentence("makes ", winograd_tile.m, " channels from ", winograd_tile.k,
                     " at a time, but C = ", p.c, " and K = ", p.k);
-  const int64_t most = std::max({p.input_elements(), p.weight_elements(), p.output_elements()});
-  if (most >= int64_t{1} << 31)
-    return sentence("is for tensors of less than 2^31 elements, but one has ", most);
   constexpr int64_t limit = int64_t{1} << 30;
-  // Four rows of pixels are stepped over by 32 bits; so are channels, filters and coordinates.
-  const int64_t rows = 4 * (view.in.w + p.pad_begin.w + p.pad_end.w) * view.in_channels;
-  const int64_t height = view.in.h + p.pad_begin.h + p.pad_end.h;
-  if (std::max({rows, height, 4 * view.out.w * view.out_channels}) >= limit)
-    return sentence("steps by 32 bits, but four rows have ", rows, " elements");
   const int64_t panels = view.panels() * view.steps() * winograd_tile.k;
   if (view.patches(p.n) >= limit || winograd_blocks(p) >= limit || panels >= limit)
     return sentence("counts in 32 bits, but there are ", view.patches(p.n), " patches and ",
@@ -122,10 +131,15 @@ std::string refuse_winograd(const ConvProblem& p, const DeviceCaps& device) {
   return "";
 }
 
-std::string yield_winograd(const ConvProblem& p, const DeviceCaps& device) {
+std::string yield_winograd_device(const DeviceCaps& device) {
   if (device.arch != 75 && device.arch != 86 && device.arch != 89)
     return sentence("is taken where nothing beats the FP32 units, on sm_75, sm_86 and sm_89; on ",
                     device.product, " only when it is named");
+  return "";
+}
+
+std::string yield_winograd(const ConvProblem& p, const DeviceCaps& device) {
+  if (std::string reason = yield_winograd_device(device); !reason.empty()) return reason;
   const double cycles = winograd_cycles(p, device);
   const double gemm = simt_cycles(p, device);
   if (cycles < gemm) return "";
