@@ -6,7 +6,9 @@ PASS, LAUNCH = f"{CONV}/layout_pass.cu", f"{CONV}/conv_launch.cu"
 KERNEL = "implicit_gemm_mma_64x64x32"
 # Two tiles of channels, the second with one chunk of six, by two of pixels; in and out.
 RAGGED = (PASS, "n2c70h5w13k12r1s1 f16 nchw", KERNEL)
-GROUPED = (PASS, "n1g2c24h4w6k24r3s3p1 bf16 nchw dgrad", KERNEL)
+GROUPED = (PASS, "n1g2c40h4w6k40r3s3p1 bf16 nchw dgrad", KERNEL)
+PACKED = (PASS, "n1g8c32h5w6k64r3s3p1 f16 nchw", KERNEL)  # groups of four channels in twos
+PACKED_WGRAD = (PASS, "n1g8c32h5w6k64r3s3p1 f16 nchw wgrad", KERNEL)
 ODD = (PASS, "n2c5h3w4k6r1s1 f16 nhwc", KERNEL)
 
 LAYOUT = [
@@ -27,7 +29,12 @@ LAYOUT = [
     *of(
         "zero-fill",
         *ODD,
-        ("layout_keeps_what_was_there", PASS, "c < count ? values[c] : Bits{0}", "values[c]"),
+        (
+            "layout_keeps_what_was_there",
+            PASS,
+            "static_cast<unsigned>(channel + c - first) < count ? values[c] : Bits{0}",
+            "values[c]",
+        ),
     ),
     *of(
         "mask",
@@ -40,6 +47,35 @@ LAYOUT = [
         *GROUPED,
         ("layout_group_of_the_workspace", PASS, "group * p.padded_channels + channel", "channel"),
         ("layout_filter_of_a_set", PASS, "set * p.images + image", "padded_image"),
+    ),
+    *of(
+        "stride, offset or tap",
+        *PACKED,
+        (
+            "packed_filters_meet_the_first_group",
+            *(PASS, "p.by_block_images.divide(image) * p.channels", "int64_t{0}"),
+        ),
+        (
+            "packed_blocks_of_one_filter",
+            *(PASS, "FastDivmod64(move.images / move.blocks)", "FastDivmod64(1)"),
+        ),
+    ),
+    *of(
+        "zero-fill",
+        *PACKED,
+        (
+            "packed_channels_before_a_block",
+            *(PASS, "static_cast<unsigned>(channel + c - first) < count"),
+            "channel + c < first + static_cast<int>(count)",
+        ),
+    ),
+    *of(
+        "mask",
+        *PACKED_WGRAD,
+        (
+            "packed_blocks_begin_with_their_eight",
+            *(PASS, "channel + eight > tile.first", "channel >= tile.first"),
+        ),
     ),
     *of(
         "launch",

@@ -310,7 +310,7 @@ def test_two_stages_of_the_largest_tile_fit_a_t4() -> None:
         ("n8c64h56w56k64r3s3p1 bf16", "sm_75", "bfloat16 on tensor cores, which T4 cannot"),
         ("n8c64h56w56k64r1s33 f16", "sm_80", "each tap of a row in 32, but there are 33 taps"),
         ("n8c64h56w56k64r7s7p3 f16 dgrad", "sm_80", "tap of a stride class in 32, but there are"),
-        ("n8g32c64h56w56k64r3s3p1 f16", "sm_80", "C/G = 2 and K/G = 2 would mostly leave empty"),
+        ("n8g32c64h56w56k64r3s3p1 f16", "sm_80", "but C/G = 2 and K/G = 2: most products"),
         ("n1c8192h600w600k64r3s3p1 f16", "sm_80", "steps by 32 bits, but a window spans"),
     ],
 )

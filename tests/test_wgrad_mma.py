@@ -75,7 +75,7 @@ def test_the_workspace_is_capped():
         (
             "n1g4c12h8w8k64r1s1 f16",
             "sm_80",
-            "fills a group's channels up to 8, which C/G = 3 and K/G = 16 would",
+            "packs groups of at least 4 channels and filters into one, but C/G = 3 and K/G = 16",
         ),
         ("n1c64h8w8k64r1s1 bf16", "sm_75", "bfloat16 on tensor cores, which T4 cannot"),
         ("n1c8h16384w16384k8r1s1u4096 f16", "sm_75", "an image has"),

@@ -31,6 +31,7 @@
 #include "cpu/reference.h"
 #include "cpu/reference_avg_pool.h"
 #include "cpu/reference_window_pool.h"
+#include "cuda/conv/group_packing.h"
 #include "emulator/arch_path.h"
 #include "emulator/gpus.h"
 #include "emulator/launch.h"
@@ -91,7 +92,7 @@ class Runner {
           (info.any_layout || info.layout == problem.layout))
         (info.family == ConvKernelFamily::mma ? tiles : names).insert(info.name);
     // A layout pass is the same for all tiles: unless one is asked for, another one each time.
-    if (!tiles.empty() && options_.kernel.empty() && layout_pass(problem).any()) {
+    if (!tiles.empty() && options_.kernel.empty() && pack_groups(problem, *arch_.device).any()) {
       const uint64_t count = seed + static_cast<uint64_t>(problem.c + problem.input.w);
       names.insert(*std::next(tiles.begin(), static_cast<int>(count % tiles.size())));
     } else {

@@ -7,6 +7,8 @@
 #include "common/sentence.h"
 #include "cuda/conv/conv_plan_mma.h"
 #include "cuda/conv/depthwise_plan.h"
+#include "cuda/conv/gemm_view.h"
+#include "cuda/conv/group_packing.h"
 #include "cuda/conv/ladder/ladder.h"
 #include "cuda/conv/split_k.h"
 #include "cuda/conv/winograd_4x4_plan.h"
@@ -18,44 +20,14 @@ constexpr int direct_threads = 256;
 constexpr int64_t limit_31_bits = int64_t{1} << 31;
 constexpr int64_t max_grid_x = limit_31_bits - 1, max_grid_yz = 65535;
 
-/// The GEMM of one group; dgrad is cut into one GEMM for each class of input pixels that have the
-/// same remainder modulo the stride, all as large as the largest.
-struct GemmView {
-  int64_t rows, columns, depth, classes = 1;
-};
-
-GemmView gemm_view(const ConvProblem& p) {
-  const int64_t c = p.c_per_group(), k = p.k_per_group(), taps = p.filter.volume();
-  switch (p.direction) {
-    case ConvDirection::fprop: return {p.n * p.output.volume(), k, c * taps};
-    case ConvDirection::wgrad: return {k, c * taps, p.n * p.output.volume()};
-    default: break;
-  }
-  GemmView view{p.n, c, k * taps};
-  for (int axis = 0; axis < 3; ++axis) {
-    view.rows *= ceil_div(p.input[axis], p.stride[axis]);
-    view.classes *= std::min(p.stride[axis], p.input[axis]);
-  }
-  return view;
-}
-
-int64_t tiles(const GemmView& view, Tile tile) {
-  return ceil_div(view.rows, tile.m) * ceil_div(view.columns, tile.n);
-}
-
 const std::vector<ConvKernelInfo>& cached_table(int arch) {
   static const std::vector<ConvKernelInfo> tables[2] = {conv_kernel_table(75),
                                                         conv_kernel_table(80)};
   return tables[arch >= 80];
 }
 
-/// The parts into which wgrad's depth is cut, and what that is modelled to take.
 SplitK split_wgrad(const ConvKernelInfo& kernel, const ConvProblem& p, const DeviceCaps& device) {
-  if (p.direction != ConvDirection::wgrad) return {};
-  const GemmView view = gemm_view(p);
-  return choose_split_k({kernel.tile, kernel.threads, kernel.dtype,
-                         tiles(view, kernel.tile) * p.groups, view.depth, p.weight_elements()},
-                        device);
+  return split_wgrad(kernel.tile, kernel.threads, p, device);
 }
 
 std::string refuse_vectors(const ConvKernelInfo& kernel, const ConvProblem& p) {
@@ -95,8 +67,8 @@ std::string refuse_simt(const ConvKernelInfo& kernel, const ConvProblem& p,
     return sentence("a group's GEMM is ", view.rows, " x ", view.columns, " x ", view.depth, ": a ",
                     tile.m, " x ", tile.n, " tile would be almost empty");
   if (std::string reason = refuse_sizes(p, view); !reason.empty()) return reason;
-  if (std::max(p.groups, view.classes) > max_grid_yz || tiles(view, tile) > max_grid_x)
-    return sentence(tiles(view, tile), " tiles x ", view.classes, " stride classes x ", p.groups,
+  if (std::max(p.groups, view.classes) > max_grid_yz || view.tiles(tile) > max_grid_x)
+    return sentence(view.tiles(tile), " tiles x ", view.classes, " stride classes x ", p.groups,
                     " groups exceed a grid of ", max_grid_x, " x ", max_grid_yz, " x ",
                     max_grid_yz);
   if (kernel.shared_bytes > device.shared_per_block)
@@ -115,7 +87,7 @@ std::string yield_simt(const ConvKernelInfo& kernel, const ConvProblem& p,
     return sentence("the GEMM is ", view.rows, " x ", view.columns, ": half of every ", tile.m,
                     " x ", tile.n, " tile would be empty");
   const int64_t blocks =
-      tiles(view, tile) * p.groups * view.classes * split_wgrad(kernel, p, device).parts;
+      view.tiles(tile) * p.groups * view.classes * split_wgrad(kernel, p, device).parts;
   if (10 * blocks >= 9 * device.multiprocessors) return "";
   return sentence(tile.m, " x ", tile.n, " tiles make ", blocks, " blocks for ",
                   device.multiprocessors,
@@ -133,16 +105,6 @@ std::string refuse_mma(const ConvKernelInfo& kernel, const ConvProblem& given,
   return reason.empty() ? refuse_simt(kernel, p, device) : reason;
 }
 
-double mma_cycles(const ConvKernelInfo& kernel, const ConvProblem& p, const DeviceCaps& device) {
-  if (p.direction == ConvDirection::wgrad) return split_wgrad(kernel, p, device).cycles;
-  const GemmView view = gemm_view(p);
-  const int64_t channels = p.direction == ConvDirection::fprop ? p.c_per_group() : p.k_per_group();
-  const auto depth = static_cast<double>(p.filter.volume() * ceil_div(channels, kernel.tile.k));
-  return modelled_cycles(kernel.tile, kernel.dtype,
-                         tiles(view, kernel.tile) * view.classes * p.groups,
-                         depth / static_cast<double>(view.classes), device);
-}
-
 std::string refuse_first(const ConvKernelInfo& kernel, const ConvProblem& p,
                          const DeviceCaps& device) {
   std::string reason = refuse_first_layer(p, device);
@@ -154,11 +116,11 @@ std::string yield_mma(const ConvKernelInfo& kernel, const ConvProblem& given,
                       const LayoutPass& pass, const DeviceCaps& device) {
   if (std::string reason = yield_layout_pass(given, pass); !reason.empty()) return reason;
   const ConvProblem& p = pass.problem;
-  const double cycles = mma_cycles(kernel, p, device);
+  const double cycles = mma_cycles(kernel.tile, p, device);
   for (const ConvKernelInfo& other : cached_table(device.arch)) {
     if (other.family != kernel.family || other.direction != p.direction || other.dtype != p.dtype)
       continue;
-    if (const double less = mma_cycles(other, p, device); less < cycles)
+    if (const double less = mma_cycles(other.tile, p, device); less < cycles)
       return sentence(kernel.tile.m, " x ", kernel.tile.n, " tiles are modelled to take ",
                       std::llround(cycles), " cycles, ", other.tile.m, " x ", other.tile.n,
                       " tiles ", std::llround(less));
@@ -210,7 +172,7 @@ void plan_gemm(const ConvKernelInfo& kernel, const ConvProblem& p, const DeviceC
   const GemmView view = gemm_view(p);
   const SplitK split = split_wgrad(kernel, p, device);
   plan.split_k = split.parts;
-  plan.grid = {tiles(view, plan.tile), std::max<int64_t>(plan.split_k, view.classes), p.groups};
+  plan.grid = {view.tiles(plan.tile), std::max<int64_t>(plan.split_k, view.classes), p.groups};
   if (plan.split_k > 1) plan.workspace_bytes += plan.split_k * p.weight_elements() * 4;
   const int64_t blocks = plan.grid[0] * plan.grid[1] * plan.grid[2];
   plan.why = sentence("the GEMM is ", view.rows, " x ", view.columns, " x ", view.depth, ": ",
@@ -355,7 +317,7 @@ ConvPlan plan_conv(const ConvProblem& problem, const DeviceCaps& device,
                    const std::string& forced) {
   require_floating_point(problem.dtype);
   const std::vector<ConvKernelInfo>& table = cached_table(device.arch);
-  const LayoutPass as_given{.problem = problem}, to_tensor_cores = layout_pass(problem);
+  const LayoutPass as_given{.problem = problem}, to_tensor_cores = pack_groups(problem, device);
   std::vector<Candidate> candidates;
   for (size_t i = 0; i < table.size(); ++i) {
     const ConvKernelInfo& row = table[i];

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "common/ceil_div.h"
 #include "common/sentence.h"
+#include "cuda/conv/gemm_view.h"
+#include "cuda/conv/split_k.h"
 
 namespace cnnkern {
 namespace {
@@ -94,18 +97,44 @@ double multiply_adds_per_cycle(DType dtype, int arch) {
   return arch <= 80 ? 64 : 128;
 }
 
-double modelled_cycles(Tile tile, DType dtype, int64_t blocks, double depth_tiles,
-                       const DeviceCaps& device) {
-  const auto bytes = static_cast<double>(size_of(dtype));
-  const double products = tile.m * tile.n * tile.k / multiply_adds_per_cycle(dtype, device.arch);
+double mma_cycles(Tile tile, const ConvProblem& p, const DeviceCaps& device) {
+  if (p.direction == ConvDirection::wgrad)
+    return split_wgrad(tile, mma_threads(tile), p, device).cycles;
+  const GemmView view = gemm_view(p);
+  const int64_t channels = p.direction == ConvDirection::fprop ? p.c_per_group() : p.k_per_group();
+  // Of a block, in tiles, on average over the classes.
+  const auto depth = static_cast<double>(p.filter.volume() * ceil_div(channels, tile.k)) /
+                     static_cast<double>(view.classes);
+  const auto bytes = static_cast<double>(size_of(p.dtype));
+  const double products = tile.m * tile.n * tile.k / multiply_adds_per_cycle(p.dtype, device.arch);
   const double loads = (tile.m + tile.n) * tile.k * bytes / load_bytes_per_cycle;
   const double stores = tile.m * tile.n * bytes / store_bytes_per_cycle;
+  const int64_t blocks = view.tiles(tile) * view.classes * p.groups;
   const auto share = static_cast<double>(ceil_div(blocks, device.multiprocessors));
   const int resident =
       blocks_per_multiprocessor(device, mma_threads(tile), most_registers,
                                 static_cast<int>(mma_shared_bytes(tile, device.arch)));
   const double tile_cycles = std::max(products, loads) + exposed * std::min(products, loads);
-  return share * depth_tiles * tile_cycles + std::ceil(share / resident) * (start_cycles + stores);
+  return share * depth * tile_cycles + std::ceil(share / resident) * (start_cycles + stores);
+}
+
+double fewest_mma_cycles(const ConvProblem& p, const DeviceCaps& device) {
+  struct Row {
+    ConvDirection direction;
+    DType dtype;
+    Tile tile;
+  };
+  static constexpr Row rows[] = {
+#define CNNKERN_MMA_FPROP(dtype, type, m, n, k) {ConvDirection::fprop, DType::dtype, {m, n, k}},
+#define CNNKERN_MMA_DGRAD(dtype, type, m, n, k) {ConvDirection::dgrad, DType::dtype, {m, n, k}},
+#define CNNKERN_MMA_WGRAD(dtype, type, m, n, k) {ConvDirection::wgrad, DType::dtype, {m, n, k}},
+#include "cuda/conv/conv_kernels.inc"
+  };
+  double fewest = std::numeric_limits<double>::infinity();
+  for (const Row& row : rows)
+    if (row.direction == p.direction && row.dtype == p.dtype)
+      fewest = std::min(fewest, mma_cycles(row.tile, p, device));
+  return fewest;
 }
 
 }  // namespace cnnkern

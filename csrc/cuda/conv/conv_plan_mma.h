@@ -1,5 +1,5 @@
-// What the tensor-core kernels cannot take, and how fast those of fprop and dgrad are modelled to
-// be (wgrad: split_k.h). Pure host code, as conv_plan.h.
+// What the tensor-core kernels cannot take, and how fast they are modelled to be. Pure host code,
+// as conv_plan.h.
 #pragma once
 
 #include <string>
@@ -25,10 +25,12 @@ std::string refuse_window_steps(const ConvProblem& problem, const DeviceCaps& de
 /// Multiply-adds of a multiprocessor in one cycle, sums in float.
 double multiply_adds_per_cycle(DType dtype, int arch);
 
-/// Cycles that a multiprocessor is modelled to spend on its share of `blocks`; a model, not a
-/// measurement. Blocks share its tensor cores and its way to L2, and those that are there together
-/// hide each other's beginning and end. The depth is counted in tiles, on average over the blocks.
-double modelled_cycles(Tile tile, DType dtype, int64_t blocks, double depth_tiles,
-                       const DeviceCaps& device);
+/// Cycles that a multiprocessor is modelled to spend on its share of the blocks of this tile; a
+/// model, not a measurement. Blocks share its tensor cores and its way to L2, and those that are
+/// there together hide each other's beginning and end.
+double mma_cycles(Tile tile, const ConvProblem& problem, const DeviceCaps& device);
+
+/// The same for the tile that takes fewest.
+double fewest_mma_cycles(const ConvProblem& problem, const DeviceCaps& device);
 
 }  // namespace cnnkern

@@ -15,12 +15,12 @@ int64_t padded(int64_t channels) { return ceil_div(channels, vector) * vector; }
 /// Nothing if the tensor already lies as it should.
 std::optional<LayoutMove> move_of(LayoutMove move) {
   if (move.pixels == 1) move.layout = Layout::nhwc;
-  const bool same_images = move.images == move.padded_images;
-  if (move.layout == Layout::nhwc) {
-    if (same_images && move.channels == move.padded_channels) return {};
-    if (same_images) move.pixels *= move.sets * move.images, move.sets = move.images = 1;
-    move.padded_images = same_images ? 1 : move.padded_images;
-  }
+  if (move.layout == Layout::nchw || move.images != move.padded_images) return move;
+  if (move.channels == move.padded_channels) return {};
+  // In channels last all images of a block are pixels, and without blocks all sets too.
+  move.pixels *= move.images / move.blocks;
+  move.images = move.padded_images = move.blocks;
+  if (move.blocks == 1) move.pixels *= move.sets, move.sets = 1;
   return move;
 }
 
@@ -31,15 +31,16 @@ double direct_bytes(const ConvProblem& p) {
 
 }  // namespace
 
-LayoutPass layout_pass(const ConvProblem& p) {
-  LayoutPass pass{.problem = p};
+LayoutPass layout_pass(const ConvProblem& p, int64_t packed) {
+  LayoutPass pass{.problem = p, .packed = packed};
   if (size_of(p.dtype) != 2) return pass;
-  const int64_t c = p.c_per_group(), k = p.k_per_group(), size = size_of(p.dtype);
+  ConvProblem& q = pass.problem;
+  q.groups /= packed;
+  const int64_t c = q.c_per_group(), k = q.k_per_group(), size = size_of(p.dtype);
   // Forward in channels last any number of filters will do.
   const bool pads_k = p.direction != ConvDirection::fprop || p.layout == Layout::nchw;
   const int64_t padded_c = padded(c), padded_k = pads_k ? padded(k) : k;
-  ConvProblem& q = pass.problem;
-  q.layout = Layout::nhwc, q.c = padded_c * p.groups, q.k = padded_k * p.groups;
+  q.layout = Layout::nhwc, q.c = padded_c * q.groups, q.k = padded_k * q.groups;
 
   const auto place = [&](std::optional<LayoutMove>& slot, const LayoutMove& whole) {
     slot = move_of(whole);
@@ -48,28 +49,31 @@ LayoutPass layout_pass(const ConvProblem& p) {
     constexpr int64_t line = 256;
     pass.workspace_bytes +=
         ceil_div(std::max<int64_t>(slot->padded_elements(), 1) * size, line) * line;
-    pass.moved_bytes += (slot->elements() + slot->padded_elements()) * size;
+    // Of a block-diagonal gradient only the blocks are read.
+    const bool blocks = slot->blocks > 1 && p.direction == ConvDirection::wgrad;
+    pass.moved_bytes +=
+        (slot->elements() + (blocks ? slot->elements() : slot->padded_elements())) * size;
   };
-  const LayoutMove output{p.layout, 1, p.n, p.n, p.groups, k, padded_k, p.output.volume()};
-  place(pass.input, {p.layout, 1, p.n, p.n, p.groups, c, padded_c, p.input.volume()});
-  place(pass.weight, {p.layout, p.groups, k, padded_k, 1, c, padded_c, p.filter.volume()});
+  const LayoutMove output{p.layout, 1, p.n, p.n, q.groups, k, padded_k, p.output.volume()};
+  place(pass.input, {p.layout, 1, p.n, p.n, q.groups, c, padded_c, p.input.volume()});
+  place(pass.weight,
+        {p.layout, q.groups, k, padded_k, 1, p.c_per_group(), padded_c, p.filter.volume(), packed});
   place(pass.output, output);
   if (p.residual) place(pass.residual, output);
   if (p.preactivation) place(pass.preactivation, output);
   if (p.direction == ConvDirection::fprop)
-    place(pass.bias, {p.layout, 1, 1, 1, p.groups, k, padded_k, 1});
+    place(pass.bias, {p.layout, 1, 1, 1, q.groups, k, padded_k, 1});
   if (p.direction == ConvDirection::dgrad)
-    place(pass.bias, {p.layout, 1, 1, 1, p.groups, c, padded_c, 1});
+    place(pass.bias, {p.layout, 1, 1, 1, q.groups, c, padded_c, 1});
   return pass;
 }
 
 std::string refuse_layout_pass(const ConvProblem& p, const LayoutPass& pass) {
   if (!pass.any()) return "";
-  constexpr int64_t least = 4;
   const int64_t c = p.c_per_group(), k = p.k_per_group();
-  if (p.groups > 1 && std::min(c, k) < least)
-    return sentence("fills a group's channels up to ", vector, ", which C/G = ", c,
-                    " and K/G = ", k, " would mostly leave empty");
+  if (p.groups > 1 && std::min(c, k) < least_to_pack)
+    return sentence("packs groups of at least ", least_to_pack, " channels and filters into one, ",
+                    "but C/G = ", c, " and K/G = ", k, ": most products would be with zeros");
   constexpr int64_t max_blocks = (int64_t{1} << 31) - 1, max_channel_tiles = 65535;
   for (const auto& move : {pass.input, pass.weight, pass.output}) {
     if (!move) continue;
@@ -95,9 +99,14 @@ std::string to_string(const LayoutPass& pass, const ConvProblem& p) {
   };
   name(pass.input, "input"), name(pass.weight, "weight"), name(pass.output, "output");
   name(pass.residual, "residual"), name(pass.preactivation, "preactivation");
-  return sentence(p.layout == Layout::nchw ? "NCHW" : "odd channels", ": one layout pass of ",
-                  pass.moved_bytes, " bytes over ", text, "; direct would load ",
-                  static_cast<int64_t>(direct_bytes(p)), " bytes");
+  std::string cause = p.layout == Layout::nchw ? "NCHW" : "odd channels";
+  if (pass.packed > 1) {
+    const bool others = pass.input || pass.output;
+    cause = sentence(others ? cause + ", " : "", pass.packed, " groups of ", p.c_per_group(),
+                     " channels and ", p.k_per_group(), " filters packed into one");
+  }
+  return sentence(cause, ": one layout pass of ", pass.moved_bytes, " bytes over ", text,
+                  "; direct would load ", static_cast<int64_t>(direct_bytes(p)), " bytes");
 }
 
 }  // namespace cnnkern

@@ -1,6 +1,6 @@
 // One pass over a tensor between the caller's layout and the one of the tensor cores: channels
-// last, each group's channels filled up with zeros to a multiple of eight. 16-bit elements, moved
-// as they are.
+// last, each group's channels filled up with zeros to a multiple of eight, or several groups in
+// one, the weight block-diagonal. 16-bit elements, moved as they are.
 //
 // A block moves a tile of up to 64 channels x 64 pixels through shared memory. The workspace's side
 // is accessed by 16 bytes, eight channels of a pixel; the caller's side along its own fastest axis:
@@ -30,7 +30,7 @@ constexpr int threads = 256, eight = 8;
 
 struct LayoutParams {
   Bits *given, *padded;
-  FastDivmod64 by_tiles, by_padded_images;
+  FastDivmod64 by_tiles, by_padded_images, by_block_images;
   int64_t images, pixels, channels, padded_channels, groups;
   int run;             // pixels of a tile
   FastDivmod by_line;  // accesses to a line of the caller's tensor in a tile
@@ -50,8 +50,9 @@ struct LayoutTile {
   const LayoutParams& p;
   Bits *given, *padded;  // the tile's first element
   int64_t line, row;  // from one line of the caller's, and one pixel of the workspace, to the next
-  int channels, pixels, chunks;  // chunks of eight channels, padding counted
-  bool exists;                   // images that are padding do not
+  int first, channels;  // the caller's channels among those of the tile
+  int pixels, chunks;   // chunks of eight channels, padding counted
+  bool exists;          // images that are padding do not
 
   __device__ __forceinline__ explicit LayoutTile(const LayoutParams& p_) : p(p_) {
     int64_t tile, image;
@@ -70,12 +71,14 @@ struct LayoutTile {
     const auto at_most = [](int64_t size, int limit) {
       return static_cast<int>(min(size, int64_t{limit}));
     };
+    first = static_cast<int>(p.by_block_images.divide(image) * p.channels);  // of a block
     channels = at_most(p.channels - channel, layout_tile);
     pixels = at_most(p.pixels - pixel, p.run);
     chunks = at_most(p.padded_channels - channel, layout_tile) / eight;
   }
 
-  /// body(address, channel, pixel) for each access of this thread to the caller's tensor.
+  /// body(address, channel, pixel) for each access of this thread to the caller's tensor, the
+  /// channel being the tile's.
   template <class Body>
   __device__ __forceinline__ void each_given(const Body& body) const {
     const int lines = planes ? channels : pixels, length = planes ? pixels : channels;
@@ -85,7 +88,7 @@ struct LayoutTile {
       int at;
       const int l = p.by_line.divmod(i, at);
       at *= vector;
-      if (at < length) body(given + l * line + at, planes ? l : at, planes ? at : l);
+      if (at < length) body(given + l * line + at, first + (planes ? l : at), planes ? at : l);
     }
   }
 
@@ -115,9 +118,10 @@ struct LayoutTile {
     } else {
       values = load_shared<Eight>(staged(stage, channel, pixel));
     }
-    const int count = exists ? channels - channel : 0;  // what was not written is not used
+    const unsigned count = exists ? channels : 0;  // what was not written is not used
 #pragma unroll
-    for (int c = 0; c < eight; ++c) values[c] = c < count ? values[c] : Bits{0};
+    for (int c = 0; c < eight; ++c)
+      values[c] = static_cast<unsigned>(channel + c - first) < count ? values[c] : Bits{0};
     return values;
   }
 
@@ -154,7 +158,8 @@ __global__ void __launch_bounds__(threads) unpad_layout(const LayoutParams p) {
   using Vec = Vector<Bits, vector>;
   if (!tile.exists) return;
   tile.each_padded([&](const Bits* from, int channel, int pixel) {
-    tile.store_eight(stage, channel, pixel, load_global_readonly<Vector<Bits, eight>>(from));
+    if (channel + eight > tile.first && channel < tile.first + tile.channels)
+      tile.store_eight(stage, channel, pixel, load_global_readonly<Vector<Bits, eight>>(from));
   });
   __syncthreads();
   tile.each_given([&](Bits* to, int channel, int pixel) {
@@ -198,6 +203,7 @@ void launch_layout_move(const LayoutMove& move, LayoutWay way, void* given, void
                             .padded = static_cast<Bits*>(padded),
                             .by_tiles = FastDivmod64(pixel_tiles),
                             .by_padded_images = FastDivmod64(move.padded_images),
+                            .by_block_images = FastDivmod64(move.images / move.blocks),
                             .images = move.images,
                             .pixels = move.pixels,
                             .channels = move.channels,

@@ -5,6 +5,7 @@
 
 #include "common/ceil_div.h"
 #include "cuda/conv/conv_plan_mma.h"
+#include "cuda/conv/gemm_view.h"
 
 namespace cnnkern {
 namespace {
@@ -20,30 +21,32 @@ constexpr double start_cycles = 1500, reduction_cycles = 3000;
 
 }  // namespace
 
-SplitK choose_split_k(const SplitGemm& gemm, const DeviceCaps& device) {
-  const Tile tile = gemm.tile;
-  const int64_t depth_tiles = ceil_div(gemm.depth, tile.k);
-  const double math = tile.m * tile.n * tile.k / multiply_adds_per_cycle(gemm.dtype, device.arch);
+SplitK split_wgrad(Tile tile, int threads, const ConvProblem& p, const DeviceCaps& device) {
+  if (p.direction != ConvDirection::wgrad) return {};
+  const GemmView view = gemm_view(p);
+  const int64_t blocks = view.tiles(tile) * p.groups, elements = p.weight_elements();
+  const int64_t depth_tiles = ceil_div(view.depth, tile.k), size = size_of(p.dtype);
+  const double math = tile.m * tile.n * tile.k / multiply_adds_per_cycle(p.dtype, device.arch);
   const double loads =
-      static_cast<double>((tile.m + tile.n) * tile.k * size_of(gemm.dtype)) / load_bytes_per_cycle;
+      static_cast<double>((tile.m + tile.n) * tile.k * size) / load_bytes_per_cycle;
   const double results = 4.0 * tile.m * tile.n / result_bytes_per_cycle;
-  const double alone = std::max(1.0, busy_warps * 32 / gemm.threads);
+  const double alone = std::max(1.0, busy_warps * 32 / threads);
   const auto modelled = [&](int64_t parts) {
-    const auto each = static_cast<double>(ceil_div(gemm.blocks * parts, device.multiprocessors));
+    const auto each = static_cast<double>(ceil_div(blocks * parts, device.multiprocessors));
     const auto depth = static_cast<double>(ceil_div(depth_tiles, parts));
     const double tile_cycles = std::max(each * std::max(math, loads), alone * math);
     const double cycles =
         depth * tile_cycles + std::ceil(each / alone) * start_cycles + each * results;
     if (parts == 1) return cycles;
-    const auto bytes = static_cast<double>(gemm.elements * (4 * parts + size_of(gemm.dtype)));
+    const auto bytes = static_cast<double>(elements * (4 * parts + size));
     return cycles + reduction_cycles + bytes / (result_bytes_per_cycle * device.multiprocessors);
   };
   SplitK best{1, modelled(1), modelled(1)};
   const int64_t most = std::min(
-      {max_parts, depth_tiles, max_workspace_bytes / (4 * std::max<int64_t>(gemm.elements, 1))});
+      {max_parts, depth_tiles, max_workspace_bytes / (4 * std::max<int64_t>(elements, 1))});
   // Of all counts that give a multiprocessor so many blocks the largest has the shortest depth.
-  for (int64_t each = 1; each <= max_blocks_each && gemm.blocks > 0; ++each) {
-    const int64_t fill = std::min(each * device.multiprocessors / gemm.blocks, most);
+  for (int64_t each = 1; each <= max_blocks_each && blocks > 0; ++each) {
+    const int64_t fill = std::min(each * device.multiprocessors / blocks, most);
     if (fill <= 1) continue;
     const int64_t parts = ceil_div(depth_tiles, ceil_div(depth_tiles, fill));
     if (const double cycles = modelled(parts); cycles < best.cycles)

@@ -5,20 +5,11 @@
 // kernel. The depth is cut only where that is modelled faster than leaving it whole.
 #pragma once
 
+#include "common/conv_problem.h"
 #include "common/device_caps.h"
-#include "common/dtype.h"
 #include "cuda/conv/tile.h"
 
 namespace cnnkern {
-
-struct SplitGemm {
-  Tile tile;
-  int threads;
-  DType dtype;
-  int64_t blocks;    // tiles of all groups
-  int64_t depth;     // of one of them
-  int64_t elements;  // of the result
-};
 
 struct SplitK {
   int parts = 1;
@@ -26,6 +17,7 @@ struct SplitK {
   double whole_cycles = 0;  // the same with one part
 };
 
-SplitK choose_split_k(const SplitGemm& gemm, const DeviceCaps& device);
+/// One part in the other directions.
+SplitK split_wgrad(Tile tile, int threads, const ConvProblem& problem, const DeviceCaps& device);
 
 }  // namespace cnnkern
