@@ -32,13 +32,28 @@ def _precision(dtype: str, plan: dict[str, Any]) -> str:
     arithmetic = "exact products, fp32 sums"
     if plan["kernel"].startswith("winograd"):
         arithmetic = "transforms and sums in fp32, error below 1e-5 of the result's norm"
+    if plan.get("tf32"):
+        arithmetic = f"operands rounded to tf32, {arithmetic}"
     library = "cudnn" if plan["backend"] == "cuda" else "mkldnn"
     flag = getattr(torch.backends, library).conv.fp32_precision
-    allowed = "; allow_tf32 has no effect" if library == "cudnn" else ""
-    return (
-        f"float32 ({arithmetic}): torch.backends.{library}.conv.fp32_precision is {flag!r}"
-        f"{allowed}: no kernel rounds float32 to tf32 or bf16"
+    effect = (
+        "'tf32' lets convolutions of CUDA tensors round to tf32, as the word tf32 does in a problem"
+        if library == "cudnn"
+        else "no CPU kernel rounds float32 to tf32 or bf16"
     )
+    return (
+        f"float32 ({arithmetic}): torch.backends.{library}.conv.fp32_precision is {flag!r}; "
+        f"{effect}"
+    )
+
+
+def _as_on_cuda(problem: str) -> str:
+    """With the word tf32 where torch's setting for CUDA tensors lets the kernels round to it."""
+    parsed = _C.parse_problem(problem)
+    is_float32 = parsed["operation"] == "conv" and parsed["dtype"] == "float32"
+    if is_float32 and torch.backends.cudnn.conv.fp32_precision == "tf32":
+        return f"{problem} tf32"
+    return problem
 
 
 @functools.cache
@@ -123,7 +138,7 @@ def explain(
 
     Args:
         problem: a problem string, or a convolution, pooling, unfold or fold layer together with
-            ``input``.
+            ``input``; of a layer on a GPU torch's setting for tf32 is heeded.
         input: the layer's input (a string needs none).
         device: ``"cpu"``, or a GPU such as ``"sm_80"``; it need not be present.
         kernel: asks for this kernel instead of the best one.
@@ -143,6 +158,7 @@ def explain(
         if input is None:
             raise TypeError("explain: a layer needs its input: explain(layer, input)")
         problem = problems.of_layer(problem, input, direction)
+        problem = problem if device == "cpu" else _as_on_cuda(problem)
     plan = _C.plan(problem, device, kernel)
     if profile and plan["backend"] != "cuda":
         raise ValueError("a profile counts CUDA kernels: give a GPU such as --device sm_80")

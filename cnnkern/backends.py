@@ -89,6 +89,16 @@ def backend(name: str, device: str = "sm_80") -> Iterator[None]:
         _active = previous
 
 
+@contextmanager
+def emulated_tf32() -> Iterator[None]:
+    """Lets the emulator round float32 to tf32, as PyTorch's setting does on CUDA tensors."""
+    emulator().set_tf32(True)
+    try:
+        yield
+    finally:
+        emulator().set_tf32(False)
+
+
 def cuda_built() -> bool:
     """Whether this build holds CUDA kernels."""
     return bool(_ops._C.cuda_built)

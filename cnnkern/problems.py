@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cnnkern import _C, _ops
+from cnnkern import _C, _ops, backends
 from cnnkern.functional import convolution
 from cnnkern.nn import ConvBlock
 
@@ -86,6 +86,7 @@ class Problem:
     activation: str | None
     residual: bool
     preactivation: bool
+    tf32: bool
 
     @classmethod
     def parse(cls, text: str) -> Problem:
@@ -122,6 +123,7 @@ class Problem:
             activation=None if pool or row["activation"] == "none" else row["activation"],
             residual=not pool and row["residual"],
             preactivation=not pool and row["preactivation"],
+            tf32=not pool and row["tf32"],
         )
 
     @property
@@ -170,7 +172,17 @@ def run(problem: Problem, ops: Any, *tensors: Tensor) -> Tensor | tuple[Tensor, 
     that the problem has after it; forward (input), backward (grad_output, indices), unpool (input,
     indices), the first two with the samples (N, C, one for each axis) of a fractional pooling;
     unfold (image), fold (columns, in any shape of theirs).
+
+    Whether float32 may be rounded to tf32 the problem says in the emulator, and on CUDA PyTorch's
+    setting.
     """
+    if problem.tf32 and ops is torch.ops.cnnkern_emulator:
+        with backends.emulated_tf32():
+            return _run(problem, ops, *tensors)
+    return _run(problem, ops, *tensors)
+
+
+def _run(problem: Problem, ops: Any, *tensors: Tensor) -> Tensor | tuple[Tensor, Tensor]:
     window = (problem.stride, problem.padding, problem.dilation)
     if problem.operation == "avg_pool":
         return _run_avg_pool(problem, ops, *tensors)

@@ -117,6 +117,7 @@ py::dict parse(const std::string& text) {
     result["flops"] = p.flops();
     result["activation"] = to_string(p.activation);
     result["residual"] = p.residual, result["preactivation"] = p.preactivation;
+    result["tf32"] = p.tf32;
   }
   return result;
 }
@@ -189,6 +190,7 @@ py::dict plan(const std::string& text, const std::string& device, const std::str
   result["shared_bytes"] = conv.shared_bytes;
   result["split_k"] = conv.split_k;
   result["workspace_bytes"] = conv.workspace_bytes;
+  result["tf32"] = conv.tf32;
   return result;
 }
 
@@ -230,7 +232,7 @@ py::list kernels() {
     row["tile"] = py::make_tuple(kernel.tile.m, kernel.tile.n, kernel.tile.k);
     row["threads"] = kernel.threads, row["shared_bytes"] = kernel.shared_bytes;
     row["layout"] = kernel.any_layout ? "any" : to_string(kernel.layout);
-    row["symbol"] = kernel.symbol;
+    row["symbol"] = kernel.symbol, row["tf32"] = kernel.rounds_to_tf32();
     result.append(row);
   }
   append_pool_kernels(result, "max_pool", pool_kernel_table());

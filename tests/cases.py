@@ -83,6 +83,8 @@ def kernels(problem: Problem, device: str) -> list[str]:
         "dtype": (str(problem.dtype).removeprefix("torch."), None),
         "layout": (layout, "any", None),
     }
+    if device != "cpu" and problem.operation == "conv":
+        wanted["tf32"] = (problem.tf32,)
     rows = (r for r in _C.kernels() if all(r.get(k) in v for k, v in wanted.items()))
     return list(dict.fromkeys(row["name"] for row in rows))
 
@@ -165,7 +167,8 @@ def emulated_cases() -> Iterator[Case]:
                     continue
                 yield Case(text, "sm_80", kernel)
                 on_tensor_cores = problem.dtype == torch.float16 and kernel.startswith(MMA)
-                if on_tensor_cores or (problem.dtype == torch.float32 and kernel != "direct"):
+                of_floats = problem.dtype == torch.float32 and not problem.tf32
+                if on_tensor_cores or (of_floats and kernel != "direct"):
                     yield Case(text, "sm_75", kernel)
 
 
@@ -254,8 +257,8 @@ def exact_reference(text: str) -> np.ndarray:
 
 
 def geometry(case: Case) -> str:
-    """The problem without dtype and layout: what the exact reference depends on."""
-    options = ("f32", "f64", "f16", "bf16", "nchw", "nhwc")
+    """The problem without dtype, tf32 and layout: what the exact reference depends on."""
+    options = ("f32", "f64", "f16", "bf16", "nchw", "nhwc", "tf32")
     return " ".join(word for word in case.text.split() if word not in options)
 
 

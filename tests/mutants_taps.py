@@ -61,8 +61,8 @@ TAPS = [
         (
             "mma_halves_of_b",
             TILE,
-            "depths == 8 ? 0 : side == Side::a ? i / 2 : i % 2",
-            "depths == 8 ? 0 : i / 2",
+            "depth_chunks == 1 ? 0 : side == Side::a ? i / 2 : i % 2",
+            "depth_chunks == 1 ? 0 : i / 2",
         ),
     ),
     *of(
@@ -84,8 +84,8 @@ TAPS = [
         (
             "sums_read_in_order",
             EPILOGUE,
-            "four = swapped(row, column / 4 + half)",
-            "four = column / 4 + half",
+            "four = swapped(row, column / 4 + j)",
+            "four = column / 4 + j",
         ),
     ),
     *of(

@@ -17,4 +17,5 @@ def saw_case(case: Case) -> None:
     # Other kernels' names say what they compute.
     of_pool = case.device == "cpu" and problem.operation not in ("conv", "unfold")
     kernel = f"{problem.operation}.{case.kernel}" if of_pool else case.kernel
-    saw(case.device, kernel, problem.direction, problem.dtype, layout)
+    dtype = "tf32" if problem.tf32 and case.device != "cpu" else problem.dtype
+    saw(case.device, kernel, problem.direction, dtype, layout)

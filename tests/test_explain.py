@@ -19,7 +19,7 @@ def test_cpu():
     strided = cnnkern.explain(f"{LAYER}u2")
     assert strided.kernel == "implicit_gemm"
     assert strided.precision.startswith("float32 (exact products, fp32 sums)")
-    assert "no kernel rounds float32 to tf32" in str(found)
+    assert "no CPU kernel rounds float32 to tf32" in str(found)
 
 
 @pytest.mark.parametrize("device, product", _C.devices())

@@ -21,6 +21,7 @@ from mutants_layout import LAYOUT
 from mutants_offset import CUTS
 from mutants_sync import SYNC
 from mutants_taps import TAPS
+from mutants_tf32 import TF32
 from mutants_wgrad_mma import WGRAD_MMA_BUGS
 from mutants_window_pool import WINDOWS
 from mutants_winograd import WINOGRAD
@@ -28,7 +29,7 @@ from mutants_winograd import WINOGRAD
 MUTANTS = [
     *(*SYNC, *INDEX, *FUSED_OPERATION, *AVERAGES, *WINDOWS),
     *(*DEPTHWISE, *TAPS, *FIRST_LAYER, *WGRAD_MMA_BUGS, *LAYOUT, *CUTS, *LADDER),
-    *WINOGRAD,
+    *(*WINOGRAD, *TF32),
 ]
 NOTICED_BY = {
     "barrier": "the race table; lists of who waits where",
@@ -36,6 +37,7 @@ NOTICED_BY = {
     "tile in registers": "wrong results, the race table",
     "zero-fill": "wrong results, bounds of the named tensors",
     "fragments exchanged": "wrong results",
+    "rounding to tf32": "wrong results",
     "launch": "the launch's checks, bounds of the named tensors",
     "mask": "wrong results, bounds of the named tensors, collectives that a lane misses",
     "bound off by one": "wrong results, bounds of the named tensors",

@@ -45,3 +45,19 @@ def test_the_layout_pass_has_no_bank_conflicts_and_few_sectors_in_vain(
     for site in (site for launch in moves for site in launch.sites):
         assert site.conflicts == 0, site
         assert not site.is_global or site.efficiency >= least, site
+
+
+@pytest.mark.parametrize(
+    ("direction", "tile"),
+    [(row["direction"], row["name"]) for row in _C.kernels() if row.get("tf32")],
+)
+def test_floats_meet_in_no_bank(direction: str, tile: str) -> None:
+    """Of a part of wgrad's depth the lanes store 8 bytes."""
+    problem = f"n1c256h8w32k256r1s1 tf32 nhwc {direction}"
+    profile = cnnkern.explain(problem, device="sm_80", kernel=tile, profile=True).profile
+    assert profile is not None
+    kinds = {site.kind for site in profile.launches[0].sites} - {"shared store"}
+    assert kinds == {"shared load", "global store", "cp.async read", "cp.async write"}
+    for site in profile.launches[0].sites:
+        assert site.conflicts == 0, site
+        assert not site.is_global or site.efficiency == 1, site

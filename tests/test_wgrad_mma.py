@@ -87,10 +87,6 @@ def test_refusals(problem, device, reason):
             plan(problem, device, name)
 
 
-def test_float32_is_not_asked():
-    assert not [name for name, _ in plan("n1c64h8w8k64r1s1")["refusals"] if "mma" in name]
-
-
 @pytest.mark.parametrize(
     ("dtype", "device"), [("f16", "sm_75"), ("f16", "sm_80"), ("bf16", "sm_80")]
 )

@@ -35,7 +35,7 @@ from cnnkern.progress import progress_bar
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ("alexnet", "vgg16", "googlenet", "resnet50", "depthwise", "pooling")
 TINY = ("n1c8h6w6k8r3s3p1", "n1c4h6w6r2s2u2 maxpool")
-# Name: the problems' dtype, and whether PyTorch may compute float32 in tf32 (cnnkern never does).
+# Name: the problems' dtype, and whether float32 may be rounded to tf32, by PyTorch and by cnnkern.
 PRECISIONS = {
     "fp32": ("f32", False),
     "tf32": ("f32", True),

@@ -57,6 +57,9 @@ struct ConvProblem {
   Activation activation = Activation::none;
   bool residual = false, preactivation = false;
 
+  // float32 on CUDA: whether operands may be rounded to tf32 before they are multiplied.
+  bool tf32 = false;
+
   int64_t c_per_group() const { return c / groups; }
   int64_t k_per_group() const { return k / groups; }
   int64_t input_elements() const { return n * c * input.volume(); }

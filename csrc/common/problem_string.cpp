@@ -138,7 +138,8 @@ NamedProblem parse_problem(const std::string& text) {
   PoolDirection pool_direction = PoolDirection::forward;
   AvgPoolProblem average;  // its options; the sizes come at the end
   WindowPoolProblem windows;
-  bool ceil_mode = false, values = false, residual = false, preactivation = false, complex = false;
+  bool ceil_mode = false, values = false, residual = false, preactivation = false, complex = false,
+       tf32 = false;
   std::optional<Activation> activation;
 
   std::istringstream words(text);
@@ -176,6 +177,7 @@ NamedProblem parse_problem(const std::string& text) {
     else if (divisor_in(word) != 0) average.divisor = divisor_in(word);
     else if (word == "ceil") ceil_mode = true;
     else if (word == "values") values = true;
+    else if (word == "tf32") tf32 = true;
     else if (word == "residual") residual = true;
     else if (word == "preactivation") preactivation = true;
     else if (activation_named(word)) activation = activation_named(word);
@@ -191,7 +193,7 @@ NamedProblem parse_problem(const std::string& text) {
           "wgrad maxpool maxpool_backward avgpool avgpool_backward adaptive_avgpool "
           "adaptive_avgpool_backward adaptive_maxpool adaptive_maxpool_backward fractional_maxpool "
           "fractional_maxpool_backward max_unpool unfold fold complex ceil values exclude_pad "
-          "divisorM xM, an activation, residual, preactivation)");
+          "divisorM xM tf32, an activation, residual, preactivation)");
   }
   if (sizes.empty()) fail(text, "has no size list such as n8c64h56w56k64r3s3p1");
   if (!sizes.count("h") && !sizes.count("w")) fail(text, "gives neither h nor w");
@@ -207,7 +209,11 @@ NamedProblem parse_problem(const std::string& text) {
   if (complex && !(result.is_unfold &&
                    (dtype == DType::float32 || dtype == DType::float64 || dtype == DType::float16)))
     fail(text, "is complex, which only unfold and fold of f16, f32 or f64 are");
-  if (result.is_pool || result.is_avg_pool || result.is_window_pool || result.is_unfold) {
+  const bool conv =
+      !(result.is_pool || result.is_avg_pool || result.is_window_pool || result.is_unfold);
+  if (tf32 && !(conv && dtype == DType::float32))
+    fail(text, "may round to tf32, which is for convolutions of f32");
+  if (!conv) {
     const std::string kind = result.is_unfold ? "is an unfold or fold" : "is a pooling";
     if (sizes.count("k") || sizes.count("g")) fail(text, kind + " and takes no k and no g");
     if (!(g.pad_begin == g.pad_end)) fail(text, kind + " and takes the same padding on both sides");
@@ -265,7 +271,7 @@ NamedProblem parse_problem(const std::string& text) {
     p.input = g.input, p.filter = g.filter, p.stride = g.stride, p.dilation = g.dilation;
     p.pad_begin = g.pad_begin, p.pad_end = g.pad_end;
     p.activation = activation.value_or(Activation::none);
-    p.residual = residual, p.preactivation = preactivation;
+    p.residual = residual, p.preactivation = preactivation, p.tf32 = tf32;
     if (p.fused() && p.direction != ConvDirection::fprop)
       fail(text, "has an activation, a residual or a preactivation, which only fprop takes");
     p.set_output();
@@ -290,6 +296,7 @@ std::string to_string(const ConvProblem& problem) {
       out << end_keys[axis] << problem.pad_end[axis];
   append_axes(out, "l", problem.dilation, problem.spatial_dims, 1);
   append_options(out, problem.dtype, problem.layout);
+  if (problem.tf32) out << " tf32";
   if (problem.direction != ConvDirection::fprop) out << " " << to_string(problem.direction);
   if (problem.activation != Activation::none) out << " " << to_string(problem.activation);
   if (problem.residual) out << " residual";

@@ -14,6 +14,7 @@
 #include "torch/forced_kernel.h"
 #include "torch/operators.h"
 #include "torch/plan_text.h"
+#include "torch/tf32_setting.h"
 
 namespace cnnkern {
 namespace {
@@ -85,7 +86,9 @@ struct CudaBackend {
     return autotune::fastest(key, {names, plan, timed});
   }
 
-  static void conv(const ConvProblem& problem, const ConvTensors& tensors, const Tensor& like) {
+  static void conv(const ConvProblem& given, const ConvTensors& tensors, const Tensor& like) {
+    ConvProblem problem = given;
+    problem.tf32 = problem.dtype == DType::float32 && torch_allows_tf32();
     const int device = like.get_device_index();
     const torch::stable::accelerator::DeviceGuard guard(device);
     const bool tune = autotune::enabled() && forced_conv_kernel().empty();

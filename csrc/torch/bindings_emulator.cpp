@@ -26,6 +26,12 @@ const DeviceCaps*& emulated_device() {
   return device;
 }
 
+// Whether float32 may be rounded to tf32; PyTorch's setting is for CUDA tensors.
+bool& emulated_tf32() {
+  static bool allowed = false;
+  return allowed;
+}
+
 // The newest architecture path that this GPU could run.
 ArchPath path() {
   return emulated_device()->arch >= 80 ? emulated_sm80::arch_path() : emulated_sm75::arch_path();
@@ -37,7 +43,9 @@ struct alignas(256) WorkspaceLine {
 };
 
 struct EmulatorBackend {
-  static void conv(const ConvProblem& problem, const ConvTensors& tensors, const Tensor&) {
+  static void conv(const ConvProblem& given, const ConvTensors& tensors, const Tensor&) {
+    ConvProblem problem = given;
+    problem.tf32 = problem.dtype == DType::float32 && emulated_tf32();
     const ConvPlan plan = plan_conv(problem, *emulated_device(), forced_conv_kernel());
     trace::launched("emulator." + plan.kernel,
                     [&] { return to_string(problem) + " -> emulator." + to_string(plan); });
@@ -159,6 +167,7 @@ PYBIND11_MODULE(_emulator, m) {
   m.def("set_seed", &emulator::set_seed, pybind11::arg("seed"));
   m.def("set_threads", &emulator::set_threads, pybind11::arg("threads"));
   m.def("set_race_check", &emulator::set_race_check, pybind11::arg("on"));
+  m.def("set_tf32", [](bool allowed) { emulated_tf32() = allowed; });
   m.def("set_winograd", [](bool allowed) { winograd_allowed() = allowed; });
   m.def("force_kernel", &force_kernel, pybind11::arg("operation"), pybind11::arg("name"));
   m.def("sample_blocks", &sample_blocks, pybind11::arg("count"));

@@ -27,7 +27,8 @@ const std::vector<ConvKernelInfo>& cached_table(int arch) {
 }
 
 SplitK split_wgrad(const ConvKernelInfo& kernel, const ConvProblem& p, const DeviceCaps& device) {
-  return split_wgrad(kernel.tile, kernel.threads, p, device);
+  return split_wgrad(kernel.tile, kernel.threads, kernel.family == ConvKernelFamily::mma, p,
+                     device);
 }
 
 std::string refuse_vectors(const ConvKernelInfo& kernel, const ConvProblem& p) {
@@ -102,6 +103,8 @@ std::string refuse_mma(const ConvKernelInfo& kernel, const ConvProblem& given,
   std::string reason = p.direction == ConvDirection::wgrad
                            ? refuse_window_steps(p, device)
                            : refuse_tap_walk(p, kernel.tile, device);
+  if (reason.empty() && p.layout != kernel.layout)
+    return sentence("reads channels last, to which no layout pass brings ", to_string(p.dtype));
   return reason.empty() ? refuse_simt(kernel, p, device) : reason;
 }
 
@@ -114,6 +117,7 @@ std::string refuse_first(const ConvKernelInfo& kernel, const ConvProblem& p,
 /// Why another tile or kernel would be faster, for a problem that refuse_mma does not refuse.
 std::string yield_mma(const ConvKernelInfo& kernel, const ConvProblem& given,
                       const LayoutPass& pass, const DeviceCaps& device) {
+  if (std::string reason = yield_tensor_cores(given.dtype, device); !reason.empty()) return reason;
   if (std::string reason = yield_layout_pass(given, pass); !reason.empty()) return reason;
   const ConvProblem& p = pass.problem;
   const double cycles = mma_cycles(kernel.tile, p, device);
@@ -227,12 +231,12 @@ ConvKernelInfo mma_kernel(const char* direction, ConvDirection which, DType dtyp
           sentence("implicit_gemm_mma_", tile.m, "x", tile.n, "x", tile.k),
           which,
           dtype,
-          size_of(dtype) == 2,  // a layout pass makes the one that it wants
+          true,  // a layout pass makes the one that it wants
           Layout::nhwc,
-          8,
+          static_cast<int>(16 / size_of(dtype)),
           tile,
           mma_threads(tile),
-          mma_shared_bytes(tile, arch),
+          mma_shared_bytes(tile, arch, size_of(dtype)),
           sentence("mma_", direction, "<", type, ", ", tile.m, ", ", tile.n, ", ", tile.k, ">")};
 }
 
@@ -246,7 +250,7 @@ ConvKernelInfo first_layer_kernel(DType dtype, const char* type, Tile tile, int 
           1,
           tile,
           mma_threads(tile),
-          mma_shared_bytes(tile, arch),
+          mma_shared_bytes(tile, arch, size_of(dtype)),
           sentence("first_layer<", type, ", ", tile.m, ", ", tile.n, ", ", tile.k, ">")};
 }
 
@@ -343,6 +347,7 @@ ConvPlan plan_conv(const ConvProblem& problem, const DeviceCaps& device,
   plan.threads = kernel.threads;
   plan.shared_bytes = kernel.shared_bytes;
   plan.symbol = kernel.symbol;
+  plan.tf32 = kernel.rounds_to_tf32();
   switch (kernel.family) {
     case ConvKernelFamily::direct: plan_direct(problem, plan); break;
     case ConvKernelFamily::depthwise: plan_depthwise(problem, device, kernel.vector, plan); break;

@@ -22,6 +22,7 @@ struct ConvPlan {
   int threads = 0;
   int64_t shared_bytes = 0;
   int split_k = 1;              // parts of the GEMM's depth, summed in order by a second kernel
+  bool tf32 = false;            // whether the kernel rounds its operands to it
   LayoutPass pass;              // before and after the kernel; what it computes is pass.problem
   int64_t workspace_bytes = 0;  // the pass's, then that of the parts
   std::string symbol;  // substring of the kernel's demangled name in the compiler's records
@@ -54,6 +55,8 @@ struct ConvKernelInfo {
   int64_t shared_bytes;
   std::string symbol;
   int rung = 0;  // of the ladder, if it is one
+
+  bool rounds_to_tf32() const { return family == ConvKernelFamily::mma && dtype == DType::float32; }
 };
 
 /// `forced`, if not empty, names the only kernel to ask; this throws if that one cannot take the

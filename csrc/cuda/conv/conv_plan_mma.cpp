@@ -19,10 +19,12 @@ constexpr int most_registers = 255;
 constexpr double load_bytes_per_cycle = 32, store_bytes_per_cycle = 16, start_cycles = 1000;
 constexpr double exposed = 0.25;  // of the shorter of two that should hide each other
 
-std::string refuse_arch(DType dtype, const DeviceCaps& device) {
-  if (device.arch >= (dtype == DType::float16 ? 75 : 80)) return "";
-  return sentence("multiplies ", to_string(dtype), " on tensor cores, which ", device.product,
-                  " cannot");
+std::string refuse_arch(const ConvProblem& p, const DeviceCaps& device) {
+  if (p.dtype == DType::float32 && !p.tf32)
+    return "rounds float32 to tf32, which this problem does not allow";
+  if (device.arch >= (p.dtype == DType::float16 ? 75 : 80)) return "";
+  return sentence("multiplies ", p.tf32 ? "tf32" : to_string(p.dtype), " on tensor cores, which ",
+                  device.product, " cannot");
 }
 
 /// Taps of the longest walk that cannot be cut: a row of them in each plane of the filter (fprop),
@@ -38,7 +40,7 @@ int64_t taps_of_a_walk(const ConvProblem& p) {
 }  // namespace
 
 std::string refuse_tap_walk(const ConvProblem& p, Tile tile, const DeviceCaps& device) {
-  if (std::string reason = refuse_arch(p.dtype, device); !reason.empty()) return reason;
+  if (std::string reason = refuse_arch(p, device); !reason.empty()) return reason;
   const bool dgrad = p.direction == ConvDirection::dgrad;
   const int64_t c = p.c_per_group(), k = p.k_per_group(), taps = p.filter.volume();
   if (const int64_t walk = taps_of_a_walk(p); walk > max_walk_taps)
@@ -59,7 +61,7 @@ std::string refuse_tap_walk(const ConvProblem& p, Tile tile, const DeviceCaps& d
 }
 
 std::string refuse_first_layer(const ConvProblem& p, const DeviceCaps& device) {
-  if (std::string reason = refuse_arch(p.dtype, device); !reason.empty()) return reason;
+  if (std::string reason = refuse_arch(p, device); !reason.empty()) return reason;
   constexpr int64_t most_channels = 4;
   if (p.c > most_channels || p.groups > 1)
     return sentence("is for images of at most ", most_channels,
@@ -76,7 +78,7 @@ std::string refuse_first_layer(const ConvProblem& p, const DeviceCaps& device) {
 }
 
 std::string refuse_window_steps(const ConvProblem& p, const DeviceCaps& device) {
-  if (std::string reason = refuse_arch(p.dtype, device); !reason.empty()) return reason;
+  if (std::string reason = refuse_arch(p, device); !reason.empty()) return reason;
   // From one row of a tile to the thread's next, which is this far at most.
   constexpr int64_t most_pixels = 32;
   __int128 image = p.c;
@@ -90,30 +92,40 @@ std::string refuse_window_steps(const ConvProblem& p, const DeviceCaps& device) 
                   static_cast<double>(image), " elements with its padding");
 }
 
-double multiply_adds_per_cycle(DType dtype, int arch) {
+std::string yield_tensor_cores(DType dtype, const DeviceCaps& device) {
+  const double exact = multiply_adds_per_cycle(dtype, device.arch, false);
+  if (dtype != DType::float32 || multiply_adds_per_cycle(dtype, device.arch, true) > exact)
+    return "";
+  return sentence("multiplies tf32, ", exact, " times a cycle: as often the FP32 units of ",
+                  device.product, " multiply float32, which they do not round");
+}
+
+double multiply_adds_per_cycle(DType dtype, int arch, bool tensor_cores) {
   // NVIDIA's architecture whitepapers; sm_90 and sm_100 by mma.sync.
   const bool consumer = arch == 86 || arch == 89 || arch >= 120;
-  if (size_of(dtype) == 2) return arch < 80 ? 512 : consumer ? 256 : 1024;
-  return arch <= 80 ? 64 : 128;
+  if (!tensor_cores) return arch <= 80 ? 64 : 128;
+  const double of_16_bits = arch < 80 ? 512 : consumer ? 256 : 1024;
+  return of_16_bits * 2 / static_cast<double>(size_of(dtype));
 }
 
 double mma_cycles(Tile tile, const ConvProblem& p, const DeviceCaps& device) {
   if (p.direction == ConvDirection::wgrad)
-    return split_wgrad(tile, mma_threads(tile), p, device).cycles;
+    return split_wgrad(tile, mma_threads(tile), true, p, device).cycles;
   const GemmView view = gemm_view(p);
   const int64_t channels = p.direction == ConvDirection::fprop ? p.c_per_group() : p.k_per_group();
   // Of a block, in tiles, on average over the classes.
   const auto depth = static_cast<double>(p.filter.volume() * ceil_div(channels, tile.k)) /
                      static_cast<double>(view.classes);
   const auto bytes = static_cast<double>(size_of(p.dtype));
-  const double products = tile.m * tile.n * tile.k / multiply_adds_per_cycle(p.dtype, device.arch);
+  const double products =
+      tile.m * tile.n * tile.k / multiply_adds_per_cycle(p.dtype, device.arch, true);
   const double loads = (tile.m + tile.n) * tile.k * bytes / load_bytes_per_cycle;
   const double stores = tile.m * tile.n * bytes / store_bytes_per_cycle;
   const int64_t blocks = view.tiles(tile) * view.classes * p.groups;
   const auto share = static_cast<double>(ceil_div(blocks, device.multiprocessors));
-  const int resident =
-      blocks_per_multiprocessor(device, mma_threads(tile), most_registers,
-                                static_cast<int>(mma_shared_bytes(tile, device.arch)));
+  const int resident = blocks_per_multiprocessor(
+      device, mma_threads(tile), most_registers,
+      static_cast<int>(mma_shared_bytes(tile, device.arch, size_of(p.dtype))));
   const double tile_cycles = std::max(products, loads) + exposed * std::min(products, loads);
   return share * depth * tile_cycles + std::ceil(share / resident) * (start_cycles + stores);
 }

@@ -22,8 +22,12 @@ std::string refuse_first_layer(const ConvProblem& problem, const DeviceCaps& dev
 /// Empty, or why wgrad_mma_loader.cuh cannot move a window along the output's pixels.
 std::string refuse_window_steps(const ConvProblem& problem, const DeviceCaps& device);
 
-/// Multiply-adds of a multiprocessor in one cycle, sums in float.
-double multiply_adds_per_cycle(DType dtype, int arch);
+/// Empty, or why tensor cores would not be faster than other kernels, whatever the problem.
+std::string yield_tensor_cores(DType dtype, const DeviceCaps& device);
+
+/// Multiply-adds of a multiprocessor in one cycle, sums in float; tensor cores round float32 to
+/// tf32.
+double multiply_adds_per_cycle(DType dtype, int arch, bool tensor_cores);
 
 /// Cycles that a multiprocessor is modelled to spend on its share of the blocks of this tile; a
 /// model, not a measurement. Blocks share its tensor cores and its way to L2, and those that are

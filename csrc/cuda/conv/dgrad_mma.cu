@@ -1,5 +1,5 @@
-// Input gradient as an implicit GEMM on the tensor cores, float16 and bfloat16 in channels last,
-// without a wasted product for any stride.
+// Input gradient as an implicit GEMM on the tensor cores, float16, bfloat16 and, rounded to tf32,
+// float in channels last, without a wasted product for any stride.
 //
 //   input[pixel, c] = bias[c] + Σ over (t, r, s, k) of output[where tap reads pixel, k] ·
 //                     weight[k, t, r, s, c]
@@ -7,7 +7,7 @@
 // A block works on one class of pixels, whose taps are dense again (dgrad.cu tells the idea; grid
 // y), and walks through them as fprop does (tap_walk.cuh), backwards through the output. GEMM view
 // of a group and class: rows = the class's pixels, columns = C/G, depth = the class's taps × K/G
-// filters, in blocks of 32. A runs along its depth, B along its columns: the filter is read as it
+// filters, in blocks. A runs along its depth, B along its columns: the filter is read as it
 // lies. A class without a tap stores zeros, plus the bias.
 // Tiling, shared memory and pipeline: implicit_gemm_mma.cuh. Grid: x = tiles, y = classes, z =
 // groups.
@@ -124,7 +124,7 @@ struct DgradMmaOutput {
   Element* data;        // the group's first channel
   const Element* bias;  // likewise, or null
   int columns;
-  static constexpr bool eights = true;
+  static constexpr bool aligned = true;
 
   __device__ __forceinline__ int64_t row(int m) const {
     int64_t image;
@@ -134,7 +134,8 @@ struct DgradMmaOutput {
     return (((image * extent.d + pixel.d) * extent.h + pixel.h) * extent.w + pixel.w) * pixels.p.c;
   }
 
-  __device__ __forceinline__ void finish(int64_t, const Eight<Element>&, float (&)[chunk]) const {}
+  __device__ __forceinline__ void finish(int64_t, const Columns<Element>&,
+                                         float (&)[chunk<Element>]) const {}
 };
 
 template <class Element, int m, int n, int k>

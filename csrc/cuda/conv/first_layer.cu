@@ -30,7 +30,7 @@ struct FirstLayerParams {
   Element* output;
   int pixels;
   int64_t k;
-  bool eights;
+  bool aligned;
   ConvBiasAct<Element> finish;
 };
 
@@ -39,7 +39,7 @@ template <class Tile, int threads>
 struct GatheredLines : ThreadLines<Tile, threads> {
   using Lines = ThreadLines<Tile, threads>;
   using Element = typename Tile::Element;
-  Vector<Element, chunk> chunks[Lines::count];
+  Vector<Element, chunk<Element>> chunks[Lines::count];
 
   __device__ __forceinline__ void gather(int i, int j, const Element* from, bool valid) {
     chunks[i][j] = load_global_or_zero<Element>(from, valid);
@@ -78,7 +78,7 @@ class ImageAndFilters {
 
   __device__ __forceinline__ void copy(typename Gemm::Stage&) {
 #pragma unroll
-    for (int j = 0; j < chunk; ++j) {
+    for (int j = 0; j < chunk<Element>; ++j) {
       const int depth = depth_ + j;
       int along;
       const int row = p_.row.divmod(depth, along);
@@ -127,7 +127,7 @@ __global__ void __launch_bounds__(32 * (m / 64) * (n / (m >= 128 && n >= 128 ? 6
     Gemm::template multiply<RegisterPipeline>(shared, source, (p.depth + k - 1) / k, sums);
 
     const FpropMmaOutput<Element, FirstLayerParams<Element>> output{p, p.output, p.bias, filters,
-                                                                    p.eights};
+                                                                    p.aligned};
     store_sums<Gemm>(shared, output, tile.m, tile.n, sums);
   }
 }
@@ -160,8 +160,8 @@ void launch_first_layer(const ConvPlan& plan, const ConvProblem& problem,
       .output = static_cast<Element*>(tensors.output),
       .pixels = static_cast<int>(problem.n * problem.output.volume()),
       .k = problem.k,
-      .eights = problem.k % chunk == 0 && on_16_bytes(tensors.output) &&
-                on_16_bytes(tensors.residual) && on_16_bytes(tensors.preactivation),
+      .aligned = problem.k % chunk<Element> == 0 && on_16_bytes(tensors.output) &&
+                 on_16_bytes(tensors.residual) && on_16_bytes(tensors.preactivation),
       .finish = {problem, tensors}};
   CNNKERN_LAUNCH((first_layer<Element, m, n, k>), grid_of(plan), dim3(plan.threads),
                  plan.shared_bytes, stream, params);

@@ -1,11 +1,11 @@
-// Forward convolution as an implicit GEMM on the tensor cores, float16 and bfloat16 in channels
-// last.
+// Forward convolution as an implicit GEMM on the tensor cores, float16, bfloat16 and, rounded to
+// tf32, float in channels last.
 //
 //   output[pixel, k] = activation(residual[pixel, k] + bias[k] +
 //                      Σ over (t, r, s, c) of input[pixel seen through the tap, c] · weight[k, …])
 //
 // GEMM view of a group: rows = N·Z·P·Q pixels, columns = K/G filters, depth = T·R·S taps × C/G
-// channels, a tap's channels in blocks of 32 (tap_walk.cuh). Both operands run along their depth.
+// channels, a tap's channels in blocks (tap_walk.cuh). Both operands run along their depth.
 // Filters of more taps than a walk may have are walked through in several parts, some rows each.
 // Tiling, shared memory and pipeline: implicit_gemm_mma.cuh. Grid: x = tiles, z = groups.
 #include "cuda/conv/conv_launch.h"
@@ -27,7 +27,7 @@ struct FpropMmaParams {
   Element* output;
   int pixels, c_per_group, k_per_group, filter_elements;
   int64_t c, k;
-  bool eights;
+  bool aligned;
   ConvBiasAct<Element> finish;
 };
 
@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(32 * (m / 64) * (n / (m >= 128 && n >= 128 ? 6
 
     const int64_t first_k = int64_t{group} * p.k_per_group;
     const FpropMmaOutput<Element, FpropMmaParams<Element>> output{
-        p, p.output + first_k, p.bias ? p.bias + first_k : nullptr, p.k_per_group, p.eights};
+        p, p.output + first_k, p.bias ? p.bias + first_k : nullptr, p.k_per_group, p.aligned};
     store_sums<Gemm>(shared, output, tile.m, tile.n, sums);
   }
 }
@@ -130,7 +130,7 @@ void launch_mma_fprop(const ConvPlan& plan, const ConvProblem& problem, const Co
       .filter_elements = static_cast<int>(c_per_group * problem.filter.volume()),
       .c = problem.c,
       .k = problem.k,
-      .eights = problem.k_per_group() % chunk == 0,
+      .aligned = problem.k_per_group() % chunk<Element> == 0,
       .finish = {problem, tensors}};
   CNNKERN_LAUNCH((mma_fprop<Element, m, n, k>), grid_of(plan), dim3(plan.threads),
                  plan.shared_bytes, stream, params);

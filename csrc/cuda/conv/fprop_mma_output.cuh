@@ -1,5 +1,5 @@
 // What a tensor-core forward convolution stores: rows are the output's pixels, columns filters; the
-// fused operation (conv_bias_act.cuh) is done eight filters at a time.
+// fused operation (conv_bias_act.cuh) is done 16 bytes of filters at a time.
 #pragma once
 
 #include "cuda/conv/mma_epilogue.cuh"
@@ -13,27 +13,27 @@ struct FpropMmaOutput {
   Element* data;        // the group's first channel
   const Element* bias;  // likewise, or null
   int columns;
-  bool eights;
+  bool aligned;
 
   __device__ __forceinline__ int64_t row(int pixel) const {
     return pixel < p.pixels ? pixel * p.k : -1;
   }
 
-  __device__ __forceinline__ void finish(int64_t at, const Eight<Element>& eight,
-                                         float (&values)[chunk]) const {
+  __device__ __forceinline__ void finish(int64_t at, const Columns<Element>& own,
+                                         float (&values)[chunk<Element>]) const {
     const ConvBiasAct<Element>& fused = p.finish;
     if (!fused.active()) return;
     at += data - p.output;
     if (fused.residual) {
-      float residual[chunk];
-      eight.load(fused.residual + at, residual);
+      float residual[chunk<Element>];
+      own.load(fused.residual + at, residual);
 #pragma unroll
-      for (int c = 0; c < chunk; ++c) values[c] += residual[c];
+      for (int c = 0; c < chunk<Element>; ++c) values[c] += residual[c];
     }
-    if (fused.preactivation) eight.store(fused.preactivation + at, values);
+    if (fused.preactivation) own.store(fused.preactivation + at, values);
     with_activation<float>(fused.activation, [&](const auto& function) {
 #pragma unroll
-      for (int c = 0; c < chunk; ++c) values[c] = function(values[c]);
+      for (int c = 0; c < chunk<Element>; ++c) values[c] = function(values[c]);
     });
   }
 };

@@ -1,11 +1,12 @@
-// Implicit GEMM on the tensor cores: one main loop for float16, and for bfloat16 from sm_80 on.
+// Implicit GEMM on the tensor cores: one main loop for float16, and from sm_80 on for bfloat16 and
+// for float32 rounded to tf32.
 //
-// A block computes m × n of the result, k = 32 of the depth at a time; its warps take 64 × 64 or
-// 64 × 32 of it, an mma's 16 or 8 depths a step, with sums in float32. Shared memory: a ring of
-// stages, each A then B, swizzled (mma_tile.cuh), filled tiles ahead (mma_pipeline.cuh). While a
-// step is multiplied, the fragments of the next are loaded, over the border of two tiles as well:
-// the wait and the one barrier of a tile stand before its last step, when all its fragments are in
-// registers. The source of the tiles decides which products are summed; it gives
+// A block computes m × n of the result, k = 32 (float32: 16) of the depth at a time; its warps take
+// 64 × 64 or 64 × 32 of it, an mma's 16 or 8 depths a step, with sums in float32. Shared memory: a
+// ring of stages, each A then B, swizzled (mma_tile.cuh), filled tiles ahead (mma_pipeline.cuh).
+// While a step is multiplied, the fragments of the next are loaded, over the border of two tiles as
+// well: the wait and the one barrier of a tile stand before its last step, when all its fragments
+// are in registers. The source of the tiles decides which products are summed; it gives
 //
 //   void copy(Stage& stage);   starts this thread's copies of the next tile; zeros past the end
 //   void land(Stage& stage);   stores them where they came into registers (mma_pipeline.cuh)
@@ -47,7 +48,7 @@ struct MmaGemm {
     Stage stage[stages];
     float slab[warps][slab_rows * slab_pitch];
   };
-  static_assert(sizeof(Shared) == mma_shared_bytes({m, n, k}, CNNKERN_ARCH / 10));
+  static_assert(sizeof(Shared) == mma_shared_bytes({m, n, k}, CNNKERN_ARCH / 10, sizeof(Element)));
 
   /// The warp's place in the tile.
   __device__ __forceinline__ static int warp_row() { return warp_index() / warps_n * warp_m; }

@@ -1,5 +1,5 @@
-// Warp tiles on the tensor cores: how 16-bit operands lie in shared memory, how fragments leave it,
-// and how they are multiplied (float16 from sm_75 on, bfloat16 from sm_80 on).
+// Warp tiles on the tensor cores: how operands lie in shared memory, how fragments leave it, and
+// how they are multiplied (float16 from sm_75 on, bfloat16 and, as tf32, float from sm_80 on).
 //
 // An operand's tile is lines of 16-byte chunks. Neighbours along a line are neighbours in global
 // memory, so one cp.async fills a chunk and no operand is ever transposed in memory:
@@ -9,6 +9,9 @@
 // lie in the same banks; so a chunk's place in its line is its number XOR a key that follows from
 // the line. The eight lines then cover all 32 banks, and so do the eight chunks that a quarter of a
 // warp writes. ldmatrix hands out k-major operands as mma wants them, and mn-major ones transposed.
+// To ldmatrix a float is a pair of 16-bit elements: k-major it hands them out as mma wants them,
+// but it cannot transpose them. Of mn-major floats each lane loads its own: a warp eight neighbours
+// of four lines, for which the key moves whole eights, so that they too cover all banks.
 // Source: CUTLASS's "tensor op multiplicand" layouts; PTX ISA, "ldmatrix" and "mma".
 #pragma once
 
@@ -19,7 +22,9 @@
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 
-inline constexpr int chunk = 8;  // elements in 16 bytes
+/// Elements in 16 bytes.
+template <class Element>
+inline constexpr int chunk = 16 / sizeof(Element);
 
 template <class Element>
 struct MmaOf;
@@ -30,6 +35,10 @@ struct MmaOf<float16> {
 template <>
 struct MmaOf<bfloat16> {
   using type = Mma16x8x16Bf16;
+};
+template <>
+struct MmaOf<float> {
+  using type = Mma16x8x8Tf32;
 };
 
 /// Whether this pass compiles for an architecture that multiplies such elements.
@@ -42,58 +51,112 @@ struct SwizzledTile {
   using Element = Element_;
   static constexpr int lines = major == Major::k ? tile_mn : tile_k;
   static constexpr int length = major == Major::k ? tile_k : tile_mn;
-  static constexpr int chunks = length / chunk;
-  static_assert(sizeof(Element) == 2 && (chunks == 4 || chunks % 8 == 0));
+  static constexpr int chunks = length / chunk<Element>;
+  static_assert(chunks == 4 || chunks % 8 == 0);
 
   alignas(128) Element data[lines * length];
 
+  static constexpr bool transposed_floats = major == Major::mn && sizeof(Element) == 4;
+  /// Lines so far apart have the same key.
+  static constexpr int same_key = transposed_floats ? 4 : 8;
+
   /// Where a chunk lies. Two lines of 64 bytes share 128 bytes, hence their key.
   CNNKERN_HOST_DEVICE static constexpr int place(int line, int chunk_in_line) {
-    const int key = chunks == 4 ? line / 2 % 4 : line % 8;
-    return line * length + (chunk_in_line ^ key) * chunk;
+    const int key = transposed_floats ? line % 4 * 2 : chunks == 4 ? line / 2 % 4 : line % 8;
+    return line * length + (chunk_in_line ^ key) * chunk<Element>;
   }
 };
 
 enum class Side { a, b };
 
-/// Loads a warp's fragments of one operand, four 8 × 8 matrices at a time: a block of 16 rows (or
-/// columns) × 16 depths, or of 32 × 8. The registers of neighbouring mmas follow each other.
+/// A float's bits, rounded to the nearest tf32 (ties away from zero) as far as an mma reads them:
+/// half a step of its binade is added to it, and the mma drops the low bits. As cvt.rna, in two
+/// instructions instead of four, except that numbers below 2^-126 are cut; a NaN stays one whatever
+/// its bits, which adding to these would not see to.
+__device__ __forceinline__ unsigned nearest_tf32(unsigned bits) {
+  constexpr unsigned sign_and_exponent = 0xff800000;
+  const float binade = std::bit_cast<float>(bits & sign_and_exponent);
+  return std::bit_cast<unsigned>(fmaf(binade, 0x1p-11f, std::bit_cast<float>(bits)));
+}
+
+/// What was loaded from shared memory, as mma wants it.
+template <class Element>
+__device__ __forceinline__ Vector<unsigned, 4> to_operand(Vector<unsigned, 4> loaded) {
+  if constexpr (std::is_same_v<Element, float>)
+#pragma unroll
+    for (int r = 0; r < 4; ++r) loaded[r] = nearest_tf32(loaded[r]);
+  return loaded;
+}
+
+/// Loads a warp's fragments of one operand, four matrices of eight chunks at a time: a block of 16
+/// rows (or columns) × 2 chunks of depths, or of 32 × 1. The registers of neighbouring mmas follow
+/// each other.
 template <class Element, Side side, Major major, int tile_mn, int tile_k>
 class FragmentLoader {
  public:
-  static constexpr int depths = MmaOf<Element>::type::k, block_mn = 256 / depths;
+  static constexpr int depths = MmaOf<Element>::type::k, depth_chunks = depths / chunk<Element>;
+  static constexpr int block_mn = 32 / depth_chunks;
   using Tile = SwizzledTile<Element, major, tile_mn, tile_k>;
 
   /// first_mn: the warp's first row (or column) in the tile, a multiple of 32.
   __device__ __forceinline__ explicit FragmentLoader(int first_mn) {
+    if (Tile::transposed_floats) {
+      const int mn = first_mn + lane_index() / 4;
+      place_ = Tile::place(lane_index() % 4, mn / 4) + mn % 4;
+      return;
+    }
     // Lanes 8·i to 8·i + 7 name the lines of matrix i: where it lies in the block, in eights. The
     // four go along the rows first in A, along the depth first in B.
-    const int i = lane_index() / 8;
-    const int mn = depths == 8 ? i : side == Side::a ? i % 2 : i / 2;
-    const int depth = depths == 8 ? 0 : side == Side::a ? i / 2 : i % 2;
+    const int i = lane_index() / 8, mn = eight_of(i), depth = depth_chunk_of(i);
     const int line = (major == Major::k ? mn : depth) * 8 + lane_index() % 8;
     place_ = major == Major::k ? Tile::place(line, depth) + first_mn * tile_k
-                               : Tile::place(line, first_mn / chunk + mn);
+                               : Tile::place(line, first_mn / chunk<Element> + mn);
   }
 
   /// Eight or more lines further on the key is the same, and chunks further on a bit of the place
   /// differs, so all blocks follow from the first.
   __device__ __forceinline__ Vector<unsigned, 4> load(const Tile& tile, int block, int step) const {
-    if constexpr (major == Major::k)
-      return ldmatrix<4>(tile.data + (place_ ^ (step * depths)) + block * block_mn * tile_k);
+    if constexpr (Tile::transposed_floats) return load_singly(tile, block, step);
+    else if constexpr (major == Major::k)
+      return to_operand<Element>(
+          ldmatrix<4>(tile.data + (place_ ^ (step * depths)) + block * block_mn * tile_k));
     else
       return ldmatrix_transposed<4>(tile.data + (place_ ^ (block * block_mn)) +
                                     step * depths * tile_mn);
   }
 
  private:
+  /// Which eight rows (or columns) of the block matrix i has, and which chunk of its depths.
+  CNNKERN_HOST_DEVICE static constexpr int eight_of(int i) {
+    return depth_chunks == 1 ? i : side == Side::a ? i % 2 : i / 2;
+  }
+  CNNKERN_HOST_DEVICE static constexpr int depth_chunk_of(int i) {
+    return depth_chunks == 1 ? 0 : side == Side::a ? i / 2 : i % 2;
+  }
+
+  /// The same four matrices, of which each lane knows its elements. The key moves the lower two
+  /// bits of an eight's number; what is above is added, which takes no register.
+  __device__ __forceinline__ Vector<unsigned, 4> load_singly(const Tile& tile, int block,
+                                                             int step) const {
+    Vector<unsigned, 4> loaded;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int mn = block * block_mn + eight_of(i) * 8;
+      const int depth = step * depths + depth_chunk_of(i) * chunk<Element>;
+      loaded[i] =
+          load_shared<unsigned>(tile.data + (place_ ^ mn % 32) + mn / 32 * 32 + depth * tile_mn);
+    }
+    return to_operand<Element>(loaded);
+  }
+
   int place_;
 };
 
 /// What a warp holds of both operands for the depths of an mma.
 template <class Mma, int warp_m, int warp_n>
 struct Fragments {
-  Vector<unsigned, 4> a[warp_m * Mma::k / 256], b[warp_n * Mma::k / 256];
+  static constexpr int depth_bytes = Mma::k * sizeof(typename Mma::Element);
+  Vector<unsigned, 4> a[warp_m * depth_bytes / 512], b[warp_n * depth_bytes / 512];
 };
 
 /// The operand of the i-th mma along a side.

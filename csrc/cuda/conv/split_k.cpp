@@ -21,12 +21,14 @@ constexpr double start_cycles = 1500, reduction_cycles = 3000;
 
 }  // namespace
 
-SplitK split_wgrad(Tile tile, int threads, const ConvProblem& p, const DeviceCaps& device) {
+SplitK split_wgrad(Tile tile, int threads, bool tensor_cores, const ConvProblem& p,
+                   const DeviceCaps& device) {
   if (p.direction != ConvDirection::wgrad) return {};
   const GemmView view = gemm_view(p);
   const int64_t blocks = view.tiles(tile) * p.groups, elements = p.weight_elements();
   const int64_t depth_tiles = ceil_div(view.depth, tile.k), size = size_of(p.dtype);
-  const double math = tile.m * tile.n * tile.k / multiply_adds_per_cycle(p.dtype, device.arch);
+  const double math =
+      tile.m * tile.n * tile.k / multiply_adds_per_cycle(p.dtype, device.arch, tensor_cores);
   const double loads =
       static_cast<double>((tile.m + tile.n) * tile.k * size) / load_bytes_per_cycle;
   const double results = 4.0 * tile.m * tile.n / result_bytes_per_cycle;

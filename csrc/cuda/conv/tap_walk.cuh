@@ -112,14 +112,16 @@ struct ThreadLines {
   static constexpr int apart = threads / Tile::chunks;  // from one of its lines to the next
   static constexpr int count = Tile::lines / apart;
   static_assert(threads % Tile::chunks == 0 && count * apart == Tile::lines);
-  static_assert(apart % 8 == 0, "then all of them have the same key");
+  static_assert(apart % Tile::same_key == 0, "then all of them have the same key");
 
   int first = static_cast<int>(threadIdx.x) / Tile::chunks;
   int chunk_in_line = static_cast<int>(threadIdx.x) % Tile::chunks;
 
   __device__ __forceinline__ int line(int i) const { return first + i * apart; }
   /// The first element of the chunk in its line.
-  __device__ __forceinline__ int element() const { return chunk_in_line * chunk; }
+  __device__ __forceinline__ int element() const {
+    return chunk_in_line * chunk<typename Tile::Element>;
+  }
   /// Where the chunk of the i-th line lies in the tile.
   __device__ __forceinline__ int place(int i) const {
     return Tile::place(first, chunk_in_line) + i * apart * Tile::length;

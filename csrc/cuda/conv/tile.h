@@ -30,8 +30,8 @@ constexpr int64_t simt_shared_bytes(Tile tile, int arch) {
 constexpr int mma_stages(int arch) { return arch >= 80 ? 3 : 2; }
 constexpr int mma_warp_n(Tile tile) { return tile.m >= 128 && tile.n >= 128 ? 64 : 32; }
 constexpr int mma_threads(Tile tile) { return 32 * (tile.m / 64) * (tile.n / mma_warp_n(tile)); }
-constexpr int64_t mma_shared_bytes(Tile tile, int arch) {
-  return int64_t{2} * mma_stages(arch) * (tile.m + tile.n) * tile.k;
+constexpr int64_t mma_shared_bytes(Tile tile, int arch, int64_t element_bytes) {
+  return element_bytes * mma_stages(arch) * (tile.m + tile.n) * tile.k;
 }
 
 }  // namespace cnnkern

@@ -1,4 +1,5 @@
-// Weight gradient as an implicit GEMM on the tensor cores, its depth split over blocks.
+// Weight gradient as an implicit GEMM on the tensor cores, float16, bfloat16 and, rounded to tf32,
+// float, its depth split over blocks.
 //
 //   weight[k, (t, r, s, c)] = Σ over output pixels of output[pixel, k] · input[pixel seen through
 //   the tap, c]
@@ -50,12 +51,13 @@ struct Weights {
   Element* data;
   int columns;
   static constexpr const Element* bias = nullptr;
-  static constexpr bool eights = true;  // C/G is a multiple of eight
+  static constexpr bool aligned = true;  // C/G is a multiple of a chunk
 
   __device__ __forceinline__ int64_t row(int k) const {
     return k < p.k_per_group ? static_cast<int64_t>(k) * columns : -1;
   }
-  __device__ __forceinline__ void finish(int64_t, const Eight<Element>&, float (&)[chunk]) const {}
+  __device__ __forceinline__ void finish(int64_t, const Columns<Element>&,
+                                         float (&)[chunk<Element>]) const {}
 };
 
 /// Four lanes hold 32 bytes of a row: they store them as they are.

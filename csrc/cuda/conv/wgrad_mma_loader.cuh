@@ -21,7 +21,7 @@ struct ChunkRows {
   using Tile = Tile_;
   static constexpr int step = threads / Tile::chunks, count = Tile::lines / step;
   static_assert(count * step == Tile::lines && step * Tile::chunks == threads);
-  static_assert(step % 8 == 0, "all of a thread's copies have the same key");
+  static_assert(step % Tile::same_key == 0, "all of a thread's copies have the same key");
 
   int row, at, first;
 
@@ -44,7 +44,7 @@ class GradientLoader {
   __device__ __forceinline__ GradientLoader(const Element* first_pixel, int64_t channels,
                                             int first_k, int k_per_group, int count)
       : step_(Rows::step * channels) {
-    const int k = first_k + rows_.at * chunk;
+    const int k = first_k + rows_.at * chunk<Element>;
     at_ = first_pixel + rows_.row * channels + k;
     left_ = k < k_per_group ? count - rows_.row : 0;
   }
@@ -110,7 +110,7 @@ class WindowLoader {
                                           int first_column, int first_pixel, int count)
       : extent_{windows.source.extent.d, windows.source.extent.h, windows.source.extent.w},
         steps_(steps) {
-    const int column = first_column + rows_.at * chunk;
+    const int column = first_column + rows_.at * chunk<Element>;
     const GatherPoint tap = windows.tap(column);
     const GatherPoint pixel = windows.pixel(first_pixel + rows_.row);
     from_ = group + pixel.offset + tap.offset;

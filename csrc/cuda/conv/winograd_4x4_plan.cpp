@@ -45,7 +45,7 @@ struct Modelled {
 Modelled modelled(const ConvProblem& p, const DeviceCaps& device) {
   const WinogradView view(p);
   const int64_t patches = view.patches(p.n, 4), slice = slice_of(p, device);
-  const double rate = multiply_adds_per_cycle(DType::float32, device.arch);
+  const double rate = multiply_adds_per_cycle(DType::float32, device.arch, false);
   const auto of_each = [&](double whole) { return whole / device.multiprocessors; };
   const auto slices = static_cast<double>(ceil_div(patches, slice));
   const auto channels = static_cast<double>(p.c + p.k);

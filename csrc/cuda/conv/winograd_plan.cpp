@@ -53,7 +53,7 @@ double step_cycles(double products, double loads_bytes) {
 
 double simt_cycles(const ConvProblem& p, const DeviceCaps& device) {
   const View view(p);
-  const double rate = multiply_adds_per_cycle(DType::float32, device.arch);
+  const double rate = multiply_adds_per_cycle(DType::float32, device.arch, false);
   double least = std::numeric_limits<double>::infinity();
   for (const Tile tile : {Tile{128, 128, 8}, Tile{64, 64, 8}}) {
     const int64_t blocks =
@@ -70,7 +70,7 @@ double simt_cycles(const ConvProblem& p, const DeviceCaps& device) {
 
 double winograd_cycles(const ConvProblem& p, const DeviceCaps& device) {
   const View view(p);
-  const double rate = multiply_adds_per_cycle(DType::float32, device.arch);
+  const double rate = multiply_adds_per_cycle(DType::float32, device.arch, false);
   constexpr Tile tile = winograd_tile;
   // Of a thread: a step's transform with its loads and stores; the exchange and the other
   // transform.
