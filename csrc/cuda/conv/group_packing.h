@@ -6,8 +6,8 @@
 // done by the layout pass (layout_pass.h). In channels last the other tensors stay as they are.
 // Forward and for the input gradient a NaN or infinity of one group meets those zeros, and so
 // reaches the groups packed with it; of the weight gradient the blocks of the diagonal are taken.
-// Pure host code. Source: ResNeXt's grouped convolutions in cuDNN, and Yang et al., "Diagonalwise
-// Refactorization: An Efficient Training Method for Depthwise Convolutions" (2018).
+// Pure host code. Source: Qin et al., "Diagonalwise Refactorization: An Efficient Training Method
+// for Depthwise Convolutions" (2018).
 #pragma once
 
 #include "common/device_caps.h"
