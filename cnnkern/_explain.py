@@ -35,7 +35,7 @@ def _precision(dtype: str, plan: dict[str, Any]) -> str:
     if plan.get("tf32"):
         arithmetic = f"operands rounded to tf32, {arithmetic}"
     library = "cudnn" if plan["backend"] == "cuda" else "mkldnn"
-    flag = getattr(torch.backends, library).conv.fp32_precision
+    flag = _fp32_precision(library)
     effect = (
         "'tf32' lets convolutions of CUDA tensors round to tf32, as the word tf32 does in a problem"
         if library == "cudnn"
@@ -47,11 +47,16 @@ def _precision(dtype: str, plan: dict[str, Any]) -> str:
     )
 
 
+def _fp32_precision(library: str) -> str:
+    """Torch's setting for float32 convolutions, of cudnn or mkldnn."""
+    return str(getattr(torch.backends, library).conv.fp32_precision)
+
+
 def _as_on_cuda(problem: str) -> str:
     """With the word tf32 where torch's setting for CUDA tensors lets the kernels round to it."""
     parsed = _C.parse_problem(problem)
     is_float32 = parsed["operation"] == "conv" and parsed["dtype"] == "float32"
-    if is_float32 and torch.backends.cudnn.conv.fp32_precision == "tf32":
+    if is_float32 and _fp32_precision("cudnn") == "tf32":
         return f"{problem} tf32"
     return problem
 

@@ -137,6 +137,14 @@ BUGS = [
         {CONV: "cudaMalloc was called"},
     ),
     Bug(
+        "torch_not_asked_about_tf32",
+        BINDINGS,
+        " && torch_allows_tf32()",
+        "",
+        BINDINGS,
+        {"tf32": "mma_dgrad"},
+    ),
+    Bug(
         "launch_waits_under_capture",
         "common/launch.h",
         LAUNCH,

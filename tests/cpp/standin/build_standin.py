@@ -10,7 +10,10 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
+
+import pybind11
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
@@ -38,7 +41,8 @@ def build(overlay: Path | None = None, mutated: tuple[str, ...] = ()) -> Path:
     rules = [
         f"flags = {cpp_build.COMMON} {cpp_build.VARIANTS['fast']} {cpp_build.arch_flags(ARCH)}",
         f"paths = -I{ROOT}/csrc/emulator/include -I{ROOT}/csrc -isystem {torch}/include "
-        f"-isystem {torch}/include/torch/csrc/api/include",
+        f"-isystem {torch}/include/torch/csrc/api/include "
+        f"-isystem {sysconfig.get_path('include')} -isystem {pybind11.get_include()}",
         "rule cxx\n  command = g++ -MMD -MF $out.d $flags $overlay $paths $more -c $in -o $out\n"
         "  depfile = $out.d\n  deps = gcc",
         f"rule link\n  command = g++ -shared $in -L{torch}/lib -ltorch_cpu -lc10 -pthread -o $out",

@@ -9,7 +9,9 @@ the stand-in for the accelerator once it is registered.
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 import sys
 import types
 from collections.abc import Callable
@@ -134,6 +136,32 @@ def run_training_step(captured: bool) -> None:
     assert model[0].weight.grad.device == torch.device(DEVICE)
 
 
+def run_tf32(captured: bool) -> None:
+    """PyTorch's setting at the moment of a call decides, in a backward pass too."""
+    last = torch.channels_last
+    x = torch.randn(2, 8, 9, 8).to(memory_format=last).to(DEVICE).requires_grad_()
+    w = torch.randn(64, 8, 3, 3).to(DEVICE).requires_grad_()
+    dy = torch.ones(2, 64, 7, 6).to(memory_format=last).to(DEVICE)
+    setting = torch.backends.cudnn.conv
+    before = setting.fp32_precision
+    try:
+        for forward, backward in (("tf32", "ieee"), ("ieee", "tf32")):
+            setting.fp32_precision = forward
+            y, calls = logged(lambda: cnnkern.functional.conv2d(x, w), captured)
+            check_rounds(calls, 1, forward == "tf32")
+            setting.fp32_precision = backward
+            _, calls = logged(functools.partial(y.backward, dy), captured)
+            check_rounds(calls, 2, backward == "tf32")
+    finally:
+        setting.fp32_precision = before
+
+
+def check_rounds(calls: list[Call], convolutions: int, rounds: bool) -> None:
+    names = [call.kernel for call in calls if re.search("(fprop|dgrad|wgrad)<", call.kernel)]
+    assert len(names) == convolutions, f"{names} ran"
+    assert all(("mma_" in name) == rounds for name in names), f"{names} ran"
+
+
 def run_autotune(captured: bool) -> None:
     """Times once, on the stream of the tensors, and never while a graph is captured."""
     problem = Problem.parse("n1c8h6w5k72r3s3p1 nhwc")
@@ -162,6 +190,7 @@ for captured in (True, False):  # before its problems are tuned
     CASES[f"max_pool_gather{suffix}"] = lambda captured=captured: run_pool_gather(captured)
     CASES[f"bias_grad{suffix}"] = lambda captured=captured: run_bias_grad(captured)
     CASES[f"autotune{suffix}"] = lambda captured=captured: run_autotune(captured)
+    CASES[f"tf32{suffix}"] = lambda captured=captured: run_tf32(captured)
     CASES[f"unfold{suffix}"] = lambda captured=captured: run_unfold(captured)
     for text in PROBLEMS:
         CASES[text + suffix] = lambda text=text, captured=captured: run_problem(text, captured)
