@@ -54,6 +54,18 @@ def test_a_fragment_may_be_used_in_the_next_round():
     assert loop is not None and loop.distance == 1
 
 
+def test_ffma_beside_hmma_is_no_math():
+    """Fragments are rounded to tf32 by FFMA, before the loop over tiles as well."""
+    loop = sass(
+        ("MOV R0, RZ", 15),
+        ("FFMA R4, R4, R5, R6", 4),
+        ("HMMA.1688.F32.TF32 R16, R4, R12, R16", 8),
+        ("@P0 BRA 0x20", 5),
+        ("@P1 BRA 0x10", 5),
+    )
+    assert loop == issue_floor.Loop(2, "HMMA", 1, 13.0, None, 0)
+
+
 def test_a_kernel_without_math_has_no_loop():
     assert sass(("IADD3 R0, R0, 0x1, RZ", 1), ("@P0 BRA 0x0", 5)) is None
 

@@ -46,6 +46,12 @@ WARPS = {
     },
 }  # fmt: skip
 WARPS["Dgrad"] = WARPS["Fprop"]
+# Tiles of ours that round float32 to tf32.
+TF32_TILES = {
+    "Fprop": [(128, 128), (128, 64), (64, 64)],
+    "Dgrad": [(128, 64), (64, 64)],
+    "Wgrad": [(128, 128), (128, 64), (64, 64)],
+}
 
 
 @dataclass(frozen=True)
@@ -57,23 +63,25 @@ class CutlassKernel:
     source: str
 
 
-def tensor_cores(direction: str, tile: tuple[int, int], warp: tuple[int, int]) -> CutlassKernel:
-    """float16, three stages, float sums."""
-    wgrad = direction == "Wgrad"
+def tensor_cores(direction: str, tile: tuple[int, int], tf32: bool = False) -> CutlassKernel:
+    """float16 or float32 rounded to tf32, three stages, float sums."""
+    wgrad, warp = direction == "Wgrad", WARPS[direction][tile]
+    depth, element = (16, "float") if tf32 else (32, "cutlass::half_t")
     source = SOURCE.format(
         direction=direction,
-        element="cutlass::half_t",
-        result="float" if wgrad else "cutlass::half_t",
+        element=element,
+        result="float" if wgrad else element,
         operators="OpClassTensorOp",
-        tile=f"{tile[0]}, {tile[1]}, 32",
-        warp=f"{warp[0]}, {warp[1]}, 32",
-        instruction="16, 8, 16",
-        vector=4 if wgrad or tile == (64, 32) else 8,
+        tile=f"{tile[0]}, {tile[1]}, {depth}",
+        warp=f"{warp[0]}, {warp[1]}, {depth}",
+        instruction=f"16, 8, {depth // 2}",
+        vector=4 if tf32 or wgrad or tile == (64, 32) else 8,
         stages=3,
         strides=", cutlass::conv::StrideSupport::kUnity" if direction == "Dgrad" else "",
     )
     planar = ", 2" if wgrad else ""
-    name = f"mma_{direction.lower()}<float16, {tile[0]}, {tile[1]}, 32{planar}>"
+    ours = "float" if tf32 else "float16"
+    name = f"mma_{direction.lower()}<{ours}, {tile[0]}, {tile[1]}, {depth}{planar}>"
     return CutlassKernel(name, "80", source)
 
 
@@ -95,7 +103,8 @@ def simt(direction: str) -> CutlassKernel:
 
 
 KERNELS = [
-    *(tensor_cores(kind, tile, warp) for kind in WARPS for tile, warp in WARPS[kind].items()),
+    *(tensor_cores(kind, tile) for kind in WARPS for tile in WARPS[kind]),
+    *(tensor_cores(kind, tile, tf32=True) for kind in TF32_TILES for tile in TF32_TILES[kind]),
     *(simt(kind) for kind in WARPS),
 ]
 

@@ -59,17 +59,18 @@ class Loop:
 
 
 def main_loop(kernel: Kernel) -> Loop | None:
-    """None if nothing that multiplies lies in a loop."""
+    """None if nothing that multiplies lies in a loop. FFMA beside HMMA is no math, it rounds."""
+    kinds = {one.kind for one in kernel.code}
+    math = next((kind for kind in MATH if kind in kinds), None)
     bodies = []
     for i, branch in enumerate(kernel.code):
         if branch.kind == "BRA" and branch.target is not None and branch.target <= branch.address:
             first = kernel.at(branch.target)
-            counts = Counter(one.kind for one in kernel.code[first : i + 1])
+            count = sum(one.kind == math for one in kernel.code[first : i + 1])
             inside = reached(kernel.predecessors, [i], first.__eq__)  # but not a loop around it
-            bodies.append(([counts[kind] for kind in MATH], first - i, inside))
-    most, _, loop = max(bodies, key=lambda body: body[:2], default=([0], 0, set()))
-    math = next((kind for kind, count in zip(MATH, most) if count), None)
-    if math is None:
+            bodies.append((count, first - i, inside))
+    most, _, loop = max(bodies, key=lambda body: body[:2], default=(0, 0, set()))
+    if math is None or most == 0:
         return None
     code = [kernel.code[i] for i in sorted(loop)]
     kinds = Counter(one.kind for one in code)
