@@ -88,7 +88,9 @@ struct CudaBackend {
 
   static void conv(const ConvProblem& given, const ConvTensors& tensors, const Tensor& like) {
     ConvProblem problem = given;
-    problem.tf32 = problem.dtype == DType::float32 && torch_allows_tf32();
+    // Misaligned tensors are read element by element, by float32's kernels alone.
+    problem.tf32 = problem.dtype == DType::float32 && torch_allows_tf32() &&
+                   CNNKERN_CUDA_NAMESPACE::lie_on_16_bytes(tensors);
     const int device = like.get_device_index();
     const torch::stable::accelerator::DeviceGuard guard(device);
     const bool tune = autotune::enabled() && forced_conv_kernel().empty();

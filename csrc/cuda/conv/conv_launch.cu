@@ -29,14 +29,6 @@ constexpr Launcher launchers[] = {
 #include "cuda/conv/conv_kernels.inc"
 };
 
-bool aligned(const ConvTensors& tensors, size_t bytes) {
-  const void* pointers[] = {tensors.input, tensors.weight, tensors.output, tensors.residual,
-                            tensors.preactivation};
-  for (const void* pointer : pointers)
-    if (reinterpret_cast<uintptr_t>(pointer) % bytes != 0) return false;
-  return true;
-}
-
 const std::vector<ConvKernelInfo>& table() {
   static const std::vector<ConvKernelInfo> rows = conv_kernel_table();
   return rows;
@@ -103,6 +95,14 @@ class PreparedTensors {
 
 }  // namespace
 
+bool lie_on_16_bytes(const ConvTensors& tensors) {
+  const void* pointers[] = {tensors.input, tensors.weight, tensors.output, tensors.residual,
+                            tensors.preactivation};
+  for (const void* pointer : pointers)
+    if (reinterpret_cast<uintptr_t>(pointer) % 16 != 0) return false;
+  return true;
+}
+
 void launch_conv(const ConvPlan& plan, const ConvProblem& problem, const ConvTensors& tensors,
                  cudaStream_t stream) {
   if (plan.grid[0] == 0 || plan.grid[1] == 0 || plan.grid[2] == 0) return;  // an empty result
@@ -110,7 +110,7 @@ void launch_conv(const ConvPlan& plan, const ConvProblem& problem, const ConvTen
   const PreparedTensors prepared(plan.pass, tensors);
   // Depthwise launchers see to the alignment themselves.
   const bool misaligned = kernel.family != ConvKernelFamily::depthwise && kernel.vector > 1 &&
-                          !aligned(prepared.tensors(), 16);
+                          !lie_on_16_bytes(prepared.tensors());
   if (misaligned) {
     const ConvPlan fit = with_scalar_loads(plan, problem);
     launchers[fit.index](fit, problem, tensors, stream);

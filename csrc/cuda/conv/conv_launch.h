@@ -12,6 +12,9 @@ namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 void launch_conv(const ConvPlan& plan, const ConvProblem& problem, const ConvTensors& tensors,
                  cudaStream_t stream);
 
+/// What vector loads ask of the tensors that are not moved.
+bool lie_on_16_bytes(const ConvTensors& tensors);
+
 /// grad_bias[k] = the sum of tensors.output (the gradient of the output) over N, Z, P, Q, written
 /// to tensors.bias.
 void launch_bias_grad(const ConvProblem& problem, const ConvTensors& tensors, cudaStream_t stream);
