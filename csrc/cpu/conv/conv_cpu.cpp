@@ -18,16 +18,17 @@ const ConvKernels& kernels_of(Isa isa) {
   return scalar::conv_kernels;
 }
 
+constexpr int64_t most_extent = int64_t{1} << 29;
+
 // The gathers hold coordinates in 32 bits and run dgrad's parity classes one after another.
 std::string refuse_gather(const ConvProblem& problem, const Isa&) {
   if (is_integer(problem.dtype))
     return std::string("it computes floating-point types, this problem is ") +
            to_string(problem.dtype);
-  constexpr int64_t limit = int64_t{1} << 29;
   int64_t classes = 1;
   for (int axis = 0; axis < 3; ++axis) {
     const int64_t padded = problem.input[axis] + problem.pad_begin[axis] + problem.pad_end[axis];
-    if (padded >= limit || problem.output[axis] >= limit)
+    if (padded >= most_extent || problem.output[axis] >= most_extent)
       return "an axis with its padding has 2^29 elements or more";
     classes *= std::min(problem.stride[axis], problem.input[axis]);
   }
@@ -59,35 +60,57 @@ void run_depthwise(const ConvProblem& problem, const ConvTensors& tensors, Isa i
   kernels.depthwise(gather_classes(problem, tensors), parallel);
 }
 
+// Where filters have one tap and meet every pixel, the pixels of an image are one row.
+ConvProblem as_one_row(ConvProblem problem) {
+  bool pointwise = problem.input == problem.output && problem.input.volume() < most_extent;
+  for (int axis = 0; axis < 3; ++axis)
+    pointwise = pointwise && problem.filter[axis] == 1 && problem.stride[axis] == 1 &&
+                problem.pad_begin[axis] == 0;
+  if (pointwise) problem.input = problem.output = {1, 1, problem.input.volume()};
+  return problem;
+}
+
 // Where packing pays, or the padded copies of direct.h would not fit a cache, implicit_gemm runs.
-std::string refuse_direct(const ConvProblem& p, const Isa& isa) {
-  constexpr int64_t most_filters = 32, most_depth = 1024, most_elements = int64_t{64} << 10;
-  if (p.layout != Layout::nchw) return "channels lie between the pixels, planes are wanted";
+std::string refuse_direct(const ConvProblem& problem, const Isa& isa) {
+  constexpr int64_t few_filters = 32, few_channels = 4, few_pointwise = 64, least_row = 512;
+  constexpr int64_t most_depth = 1024, most_elements = int64_t{64} << 10;
+  if (problem.layout != Layout::nchw) return "channels lie between the pixels, planes are wanted";
+  const ConvProblem p = as_one_row(problem);
   const bool dgrad = p.direction == ConvDirection::dgrad;
+  const bool wgrad = p.direction == ConvDirection::wgrad;
   const int64_t filters = dgrad ? p.c_per_group() : p.k_per_group();
   const int64_t channels = dgrad ? p.k_per_group() : p.c_per_group();
   const Extent3& grid = dgrad ? p.input : p.output;
-  int64_t plane = 1, positions = 0;  // of the padded copy; of those, up to the last pixel
-  for (int axis = 0; axis < 3; ++axis) {
-    if (p.stride[axis] != 1) return "the filters slide by one, not by the stride";
-    const int64_t extent = grid[axis] + p.footprint(axis) - 1;
-    plane *= extent;
-    positions = positions * extent + grid[axis] - 1;
-  }
-  if (filters > most_filters)
-    return std::to_string(filters) + " filters share packed patches better, up to " +
-           std::to_string(most_filters) + " slide";
+  const bool by_one = p.stride == Extent3{1, 1, 1};
+  if (!by_one && p.direction != ConvDirection::fprop)
+    return "a gradient's filters slide by one, not by the stride";
+  const bool pointwise = by_one && p.filter.volume() == 1 && grid.w >= least_row;
+  const int64_t fewest = pointwise ? few_pointwise : few_channels;
+  if (!(filters <= few_filters && by_one) && (wgrad || channels > fewest))
+    return std::to_string(filters) + " filters of " + std::to_string(channels) +
+           " channels share packed patches better, up to " + std::to_string(few_filters) +
+           " that slide by one do not" +
+           (wgrad ? "" : ", nor do up to " + std::to_string(fewest) + " channels");
   if (channels * p.filter.volume() > most_depth)
     return "a filter has more than " + std::to_string(most_depth) + " elements";
-  if (channels * plane > most_elements)
-    return "a padded image has more than " + std::to_string(most_elements) + " elements";
-  if (3 * grid.volume() < 2 * positions)
+  int64_t beyond[3], copied = channels * (wgrad ? 1 : p.filter.d);
+  for (int axis = 0; axis < 3; ++axis) {
+    beyond[axis] = (p.footprint(axis) - 1) / p.stride[axis];
+    const int64_t block = axis == 1 ? 4 : 256;  // a copy's least, but that wgrad copies all
+    if (wgrad || axis > 0)
+      copied *=
+          p.stride[axis] * (beyond[axis] + (wgrad ? grid[axis] : std::min(grid[axis], block)));
+  }
+  if (copied > most_elements)
+    return "what it copies has more than " + std::to_string(most_elements) + " elements";
+  if (3 * grid.h * grid.w < 2 * ((grid.h - 1) * (grid.w + beyond[2]) + grid.w))
     return "more than a third of what it would compute lies between the pixels";
   return refuse_gather(p, isa);
 }
 
-void run_direct(const ConvProblem& problem, const ConvTensors& tensors, Isa isa,
+void run_direct(const ConvProblem& original, const ConvTensors& tensors, Isa isa,
                 const ParallelFor& parallel) {
+  const ConvProblem problem = as_one_row(original);
   const ConvKernels& kernels = kernels_of(isa);
   if (problem.direction == ConvDirection::wgrad) {
     std::vector<Tap> taps;
@@ -115,7 +138,7 @@ ConvProblem flattened(ConvProblem problem, const ConvTensors& tensors) {
 
 void run_implicit_gemm(const ConvProblem& original, const ConvTensors& tensors, Isa isa,
                        const ParallelFor& parallel) {
-  const ConvProblem problem = flattened(original, tensors);
+  const ConvProblem problem = flattened(as_one_row(original), tensors);
   const ConvKernels& kernels = kernels_of(isa);
   if (problem.direction == ConvDirection::wgrad) {
     std::vector<Tap> taps;

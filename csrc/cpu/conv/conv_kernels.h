@@ -46,7 +46,7 @@ inline void run_reduce_gemm(const ReduceConv& conv, const ParallelFor& parallel)
 }
 
 inline void run_direct(const GatherConv& conv, const ParallelFor& parallel) {
-  dispatch(conv.dtype, [&]<class T>(T) { direct_planes<T>(conv, parallel); });
+  dispatch(conv.dtype, [&]<class T>(T) { DirectPlanes<T>(conv).run(parallel); });
 }
 
 inline void run_direct_wgrad(const ReduceConv& conv, const ParallelFor& parallel) {

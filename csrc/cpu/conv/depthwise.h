@@ -11,19 +11,9 @@
 
 #include <vector>
 
-#include "cpu/conv/gemm.h"
-#include "cpu/conv/patches.h"
+#include "cpu/conv/plane_block.h"
 
 namespace cnnkern::cpu::CNNKERN_CPU_ISA {
-
-// The pixels [begin, end) of a row for which a tap at offset `tap` is inside.
-struct Span {
-  int64_t begin, end;
-
-  Span(int64_t tap, int64_t step, int64_t extent, int64_t grid)
-      : begin(tap >= 0 ? 0 : std::min(grid, ceil_div(-tap, step))),
-        end(tap >= extent ? 0 : std::min(grid, (extent - 1 - tap) / step + 1)) {}
-};
 
 /// Reads the first `count` lanes; all of them if `whole`.
 template <class A, bool whole>

@@ -1,19 +1,19 @@
-// Direct convolution of nchw planes with few filters, where packing patches would cost more than it
-// saves: the filters slide by one over a padded copy of an image.
+// Direct convolution of nchw planes with few filters or few channels, where packing patches would
+// cost more than it saves: the filters slide over a padded copy of a band of an image.
 //
-// The copy is flat, one plane a channel, with the pitch of the padded rows, so that a tap is one
-// offset for every pixel and a vector of pixels may run on into the next row: what is computed
-// between the rows is thrown away. A task is an image; it keeps a vector or two of pixels for each
-// filter of a block in registers and adds tap after tap. wgrad turns the lanes: it copies the
-// gradient as [pixel][filter], keeps a vector of filters for each of up to 25 taps, and adds pixel
-// after pixel. It sums images in chunks, whose number depends on the problem only.
+// The copy is flat, a PlaneBlock a channel, so that a tap is one offset for every pixel, whatever
+// the stride, and a vector of pixels may run on into the next row: what is computed between the
+// rows is thrown away. A task is a band of rows; it keeps two vectors of pixels for each filter of
+// a panel in registers, adds tap after tap, and stores them where they belong. wgrad turns the
+// lanes: it copies the gradient as [pixel][filter], keeps a vector of filters for each of up to 25
+// taps, and adds pixel after pixel. It sums images in chunks, whose number depends on the problem
+// only.
 // Memory: per thread the copies, at most 1 MiB for float (refuse_direct in conv_cpu.cpp).
 // Source: direct convolution in the sense of Zhang et al., "High Performance Zero-Memory Overhead
 // Direct Convolutions" (2018).
 #pragma once
 
-#include "cpu/conv/gemm.h"
-#include "cpu/conv/patches.h"
+#include "cpu/conv/plane_block.h"
 
 namespace cnnkern::cpu::CNNKERN_CPU_ISA {
 
@@ -28,10 +28,6 @@ struct PaddedPlane {
   int64_t at(int64_t d, int64_t h, int64_t w) const { return (d * extent.h + h) * extent.w + w; }
   int64_t offset(const Tap& tap) const {
     return at(tap.d - lowest.d, tap.h - lowest.h, tap.w - lowest.w);
-  }
-  /// From the first pixel of the grid to the last, the gaps between its rows included.
-  int64_t positions(const Extent3& grid) const {
-    return at(grid.d - 1, grid.h - 1, grid.w - 1) + 1;
   }
 };
 
@@ -55,85 +51,155 @@ void copy_padded(const Gather& g, const PaddedPlane& plane, int64_t n, int64_t g
                 width, to + plane.at(d - g.lowest.d, h - g.lowest.h, first.w - g.lowest.w));
 }
 
-/// to[f · pitch + j] = bias[f] + Σ over k of weights[k][f] · source[j + offsets[k]], for the pixels
-/// j of `vectors` vectors.
-template <class A, int filters, int vectors>
-void slide(const A* source, const int64_t* offsets, int64_t depth, const A* weights, const A* bias,
-           A* to, int64_t pitch) {
-  Vec<A> sum[filters][vectors];
-  for (int f = 0; f < filters; ++f)
-    for (int v = 0; v < vectors; ++v) sum[f][v] = broadcast(bias[f]);
-  for (int64_t k = 0; k < depth; ++k, weights += filters) {
-    Vec<A> x[vectors];
-    for (int v = 0; v < vectors; ++v) x[v] = load<A>(source + offsets[k] + v * lanes<A>);
-#pragma GCC unroll 16
-    for (int f = 0; f < filters; ++f) {
-      const Vec<A> weight = broadcast(weights[f]);
-      for (int v = 0; v < vectors; ++v) sum[f][v] = fma<A>(weight, x[v], sum[f][v]);
+/// fprop, and dgrad of stride 1.
+template <class T>
+class DirectPlanes {
+  using A = accumulator_t<T>;
+  static constexpr int64_t copied_elements = 24 << 10;  // about as many at a time
+
+ public:
+  explicit DirectPlanes(const GatherConv& conv)
+      : conv_(conv),
+        g_(conv.gather),
+        block_(std::span(&g_, 1), copied_elements / g_.channels,
+               std::clamp<int64_t>(copied_elements / 8 / g_.channels, 256, 1024)),
+        plane_pitch_(block_.elements()),
+        depth_(g_.depth()),
+        panels_(ceil_div(conv.filters, tile_rows)),
+        epilogue_(conv),
+        offsets_(depth_),
+        weights_(conv.groups * conv.filters * depth_),
+        bias_(conv.groups * conv.filters) {
+    for (int64_t k = 0; k < depth_; ++k)  // tap, channel
+      offsets_[k] = k % g_.channels * plane_pitch_ + block_.offset(g_, k / g_.channels);
+    for (int64_t m = 0; m < conv.groups * conv.filters; ++m)
+      bias_[m] = conv.bias ? static_cast<A>(static_cast<const T*>(conv.bias)[m]) : A(0);
+    for (int64_t panel = 0; panel < conv.groups * panels_; ++panel) {
+      const int64_t group = panel / panels_, first = first_filter(panel % panels_);
+      const int64_t width = first_filter(panel % panels_ + 1) - first;
+      A* to = weights_.get() + (group * conv.filters + first) * depth_;
+      const T* const from = static_cast<const T*>(conv.weight) + group * conv.weight_group +
+                            first * conv.weight_filter;
+      for (int64_t t = 0; t < g_.tap_count; ++t)
+        for (int64_t c = 0; c < g_.channels; ++c)
+          for (int64_t f = 0; f < width; ++f)
+            *to++ = static_cast<A>(
+                from[f * conv.weight_filter + g_.taps[t].weight + c * conv.weight_channel]);
     }
   }
-  for (int f = 0; f < filters; ++f)
-    for (int v = 0; v < vectors; ++v) store<A>(to + f * pitch + v * lanes<A>, sum[f][v]);
-}
 
-template <class T>
-void direct_planes(const GatherConv& conv, const ParallelFor& parallel) {
-  using A = accumulator_t<T>;
-  const Gather& g = conv.gather;
-  const PaddedPlane plane(g);
-  const int64_t vectors = ceil_div(plane.positions(g.grid), lanes<A>), pitch = vectors * lanes<A>;
-  const int64_t depth = g.depth(), plane_pitch = plane.extent.volume();
-  const int64_t blocks = ceil_div(conv.filters, tile_rows), width = ceil_div(conv.filters, blocks);
-
-  std::vector<int64_t> offsets;  // in the order of the packed weights: tap, channel
-  for (int64_t t = 0; t < g.tap_count; ++t)
-    for (int64_t c = 0; c < g.channels; ++c)
-      offsets.push_back(c * plane_pitch + plane.offset(g.taps[t]));
-  Buffer<A> weights(conv.groups * blocks * width * depth), bias(conv.groups * blocks * width);
-  for (int64_t i = 0; i < conv.groups * blocks * width; ++i) {
-    const int64_t group = i / (blocks * width), m = i % (blocks * width), f = i % width;
-    const bool exists = m < conv.filters;
-    const T* const from = static_cast<const T*>(conv.weight) + group * conv.weight_group +
-                          (exists ? m : 0) * conv.weight_filter;
-    A* to = weights.get() + (i - f) * depth + f;
-    for (int64_t t = 0; t < g.tap_count; ++t)
-      for (int64_t c = 0; c < g.channels; ++c, to += width)
-        *to = exists ? static_cast<A>(from[g.taps[t].weight + c * conv.weight_channel]) : A(0);
-    bias[i] = conv.bias && exists
-                  ? static_cast<A>(static_cast<const T*>(conv.bias)[group * conv.filters + m])
-                  : A(0);
+  void run(const ParallelFor& parallel) const {
+    const int64_t bands = ceil_div(g_.grid.h, block_.rows);
+    parallel(g_.images * conv_.groups * bands, [&](int64_t begin, int64_t end) {
+      Buffer<A> source(g_.channels * plane_pitch_);
+      std::fill_n(source.get(), g_.channels * plane_pitch_, A(0));
+      for (int64_t task = begin; task < end; ++task) {
+        const int64_t image = task / bands, y = task % bands * block_.rows;
+        for (int64_t d = 0; d < g_.grid.d; ++d)
+          for (int64_t x = 0; x < g_.grid.w; x += block_.cols)
+            run_block(image / conv_.groups, image % conv_.groups, d, y, x, source.get());
+      }
+    });
   }
 
-  const Epilogue<A, T> epilogue(conv);
-  parallel(g.images * conv.groups, [&](int64_t task_begin, int64_t task_end) {
-    Buffer<A> source(g.channels * plane_pitch + lanes<A>), sums(width * pitch);
-    std::fill_n(source.get(), g.channels * plane_pitch + lanes<A>, A(0));
-    for (int64_t task = task_begin; task < task_end; ++task) {
-      const int64_t n = task / conv.groups, group = task % conv.groups;
-      copy_padded<A, T>(g, plane, n, group, plane_pitch, source.get());
-      for (int64_t block = 0; block < blocks; ++block) {
-        const int64_t packed = (group * blocks + block) * width;
-        with_count<tile_rows>(width, [&](auto filters) {
-          const auto run = [&](auto count, int64_t at) {
-            slide<A, filters, count>(source.get() + at, offsets.data(), depth,
-                                     weights.get() + packed * depth, bias.get() + packed,
-                                     sums.get() + at, pitch);
-          };
-          for (int64_t v = 0; v + 2 <= vectors; v += 2)
-            run(std::integral_constant<int, 2>(), v * lanes<A>);
-          if (vectors % 2) run(std::integral_constant<int, 1>(), (vectors - 1) * lanes<A>);
-        });
-        for (int64_t m = block * width; m < std::min((block + 1) * width, conv.filters); ++m)
-          for (int64_t d = 0; d < g.grid.d; ++d)
-            for (int64_t h = 0; h < g.grid.h; ++h) {
-              const A* const from = sums.get() + (m - block * width) * pitch + plane.at(d, h, 0);
-              epilogue.store_row(conv.dest_strides.at(n, group * conv.filters + m, d, h, 0), from,
-                                 g.grid.w);
-            }
+ private:
+  /// A block of outputs of one panel of filters.
+  struct Outputs {
+    int64_t rows, cols;
+    int64_t at, pitch;  // where the first one goes, and from there to the next row
+  };
+  struct Place {
+    int64_t row, col;
+  };
+
+  // Panels of filters are as even as can be.
+  int64_t first_filter(int64_t panel) const { return panel * conv_.filters / panels_; }
+
+  void run_block(int64_t n, int64_t group, int64_t d, int64_t y, int64_t x, A* source) const {
+    for (int64_t c = 0; c < g_.channels; ++c)
+      block_.fill(static_cast<const T*>(g_.source) + n * g_.strides.n +
+                      (group * g_.channels + c) * g_.strides.c,
+                  d, y, x, source + c * plane_pitch_);
+    const int64_t rows = std::min(block_.rows, g_.grid.h - y);
+    const int64_t cols = std::min(block_.cols, g_.grid.w - x), pitch = block_.pitch();
+    const int64_t vectors = ceil_div((rows - 1) * pitch + cols, lanes<A>);
+    for (int64_t panel = 0; panel < panels_; ++panel) {
+      const int64_t first = group * conv_.filters + first_filter(panel);
+      const int64_t width = first_filter(panel + 1) - first_filter(panel);
+      const Outputs to{rows, cols, conv_.dest_strides.at(n, first, d, y, x),
+                       conv_.dest_strides.space.h};
+      with_count<tile_rows>(width, [&](auto filters) {
+        Place place{0, 0};
+        int64_t v = 0;
+        for (; v + 2 <= vectors; v += 2) slide<filters, 2>(source + v * lanes<A>, first, to, place);
+        if (v < vectors) slide<filters, 1>(source + v * lanes<A>, first, to, place);
+      });
+    }
+  }
+
+  // Output (filter f, pixel j) = bias[f] + Σ over k of weights[k][f] · source[j + offsets[k]], for
+  // the pixels of `vectors` vectors.
+  template <int filters, int vectors>
+  [[gnu::noinline]] void slide(const A* source, int64_t first, const Outputs& to,
+                               Place& place) const {
+    const A* weights = weights_.get() + first * depth_;
+    const int64_t ahead = to.at + place.row * to.pitch + place.col;
+    for (int f = 0; f < filters; ++f)
+      for (int v = 0; v < vectors; v += 64 / vector_bytes)
+        __builtin_prefetch(epilogue_.dest + ahead + f * conv_.dest_strides.c + v * lanes<A>, 1);
+    Vec<A> sum[filters][vectors];
+    for (int f = 0; f < filters; ++f)
+      for (int v = 0; v < vectors; ++v) sum[f][v] = broadcast(bias_[first + f]);
+    const int64_t* offset = offsets_.get();
+    for (const int64_t* const end = offset + depth_; offset < end; ++offset, weights += filters) {
+      Vec<A> x[vectors];
+      for (int v = 0; v < vectors; ++v) x[v] = load<A>(source + *offset + v * lanes<A>);
+#pragma GCC unroll 16
+      for (int f = 0; f < filters; ++f) {
+        const Vec<A> weight = broadcast(weights[f]);
+        for (int v = 0; v < vectors; ++v) sum[f][v] = fma<A>(weight, x[v], sum[f][v]);
       }
     }
-  });
-}
+    const Place begin = place;
+    for (place.col += vectors * lanes<A>; place.col >= block_.pitch(); ++place.row)
+      place.col -= block_.pitch();
+    if (epilogue_.clamps() && begin.col + vectors * lanes<A> <= to.cols) {
+      const Clamp<A> clamp = epilogue_.clamp();
+      T* dest = epilogue_.dest + to.at + begin.row * to.pitch + begin.col;
+      const int64_t step = conv_.dest_strides.c;
+#pragma GCC unroll 16
+      for (int f = 0; f < filters; ++f, dest += step)
+        for (int v = 0; v < vectors; ++v) store<A>(dest + v * lanes<A>, clamp(sum[f][v]));
+      return;
+    }
+    A spilt[filters][vectors * lanes<A>];
+#pragma GCC unroll 16
+    for (int f = 0; f < filters; ++f)
+      for (int v = 0; v < vectors; ++v) store<A>(spilt[f] + v * lanes<A>, sum[f][v]);
+    store_pieces(spilt[0], filters, vectors * lanes<A>, to, begin);
+  }
+
+  // `size` pixels of each filter, without what lies between the rows.
+  [[gnu::noinline]] void store_pieces(const A* sums, int64_t filters, int64_t size,
+                                      const Outputs& to, Place place) const {
+    for (int64_t i = 0; i < size && place.row < to.rows; ++place.row, place.col = 0) {
+      const int64_t count = std::min(to.cols - place.col, size - i);
+      const int64_t at = to.at + place.row * to.pitch + place.col;
+      if (count > 0)
+        for (int64_t f = 0; f < filters; ++f)
+          epilogue_.store_row(at + f * conv_.dest_strides.c, sums + f * size + i, count);
+      i += block_.pitch() - place.col;
+    }
+  }
+
+  const GatherConv& conv_;
+  const Gather& g_;
+  PlaneBlock<T> block_;
+  int64_t plane_pitch_, depth_, panels_;
+  Epilogue<A, T> epilogue_;
+  Buffer<int64_t> offsets_;
+  Buffer<A> weights_, bias_;
+};
 
 // Sums that correlate keeps in registers.
 inline constexpr int most_sums = vector_bytes == 64 ? 25 : 12, most_run = 5;

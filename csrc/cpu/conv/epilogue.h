@@ -6,6 +6,8 @@
 // these take the C library's functions, one by one.
 #pragma once
 
+#include <limits>
+
 #include "cpu/conv/gather_conv.h"
 #include "cpu/simd_math.h"
 
@@ -33,6 +35,14 @@ inline Vec<A> activate_lanes(Activation activation, Vec<A> x) {
   }
 }
 
+/// Keeps numbers between two, NaN as it is: relu, relu6, or nothing between infinities.
+template <class A>
+struct Clamp {
+  Vec<A> lowest, highest;
+
+  Vec<A> operator()(Vec<A> x) const { return x < lowest ? lowest : x > highest ? highest : x; }
+};
+
 /// Where sums of type A go, as numbers of type T; offsets count elements of the result.
 template <class A, class T>
 struct Epilogue {
@@ -50,6 +60,18 @@ struct Epilogue {
         activation(conv.activation) {
     if (residual) residual += first;
     if (preactivation) preactivation += first;
+  }
+
+  /// Whether nothing is done to a sum but what clamp() does.
+  bool clamps() const {
+    const bool in_between = activation == Activation::none || activation == Activation::relu ||
+                            activation == Activation::relu6;
+    return in_between && !residual && !preactivation;
+  }
+  Clamp<A> clamp() const {
+    constexpr A infinity = std::numeric_limits<A>::infinity();
+    return {broadcast(activation == Activation::none ? -infinity : A(0)),
+            broadcast(activation == Activation::relu6 ? A(6) : infinity)};
   }
 
   /// The first `count` lanes go to neighbours.
