@@ -1,6 +1,7 @@
 #include "cpu/conv/conv_cpu.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "cpu/conv/gather_conv.h"
 #include "cpu/conv/winograd_cpu.h"
@@ -136,6 +137,16 @@ ConvProblem flattened(ConvProblem problem, const ConvTensors& tensors) {
   return problem;
 }
 
+void clear(void* data, int64_t bytes, const ParallelFor& parallel) {
+  constexpr int64_t piece = int64_t{1} << 20;
+  parallel((bytes + piece - 1) / piece, [&](int64_t begin, int64_t end) {
+    std::memset(static_cast<char*>(data) + begin * piece, 0,
+                std::min(end * piece, bytes) - begin * piece);
+  });
+}
+
+// Of a dgrad, parity classes that no tap meets are zero: they are cleared together, as runs of
+// memory, where one by one they would be scattered.
 void run_implicit_gemm(const ConvProblem& original, const ConvTensors& tensors, Isa isa,
                        const ParallelFor& parallel) {
   const ConvProblem problem = flattened(as_one_row(original), tensors);
@@ -144,8 +155,14 @@ void run_implicit_gemm(const ConvProblem& original, const ConvTensors& tensors, 
     std::vector<Tap> taps;
     return kernels.reduce_gemm(make_reduce(problem, tensors, taps), parallel);
   }
-  for_each_gather(problem, tensors,
-                  [&](const GatherConv& conv) { kernels.gather_gemm(conv, parallel); });
+  const GatherClasses all = gather_classes(problem, tensors);
+  const auto is_zero = [](const GatherConv& conv) {
+    return conv.gather.tap_count == 0 && !conv.bias;
+  };
+  if (std::any_of(all.parts.begin(), all.parts.end(), is_zero))
+    clear(tensors.input, problem.input_elements() * size_of(problem.dtype), parallel);
+  for (const GatherConv& conv : all.parts)
+    if (!is_zero(conv)) kernels.gather_gemm(conv, parallel);
 }
 
 int64_t pack_implicit_gemm(const ConvProblem& original, const ConvTensors& tensors, void* to,
