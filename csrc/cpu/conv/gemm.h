@@ -75,11 +75,12 @@ struct Panels {
 };
 
 /// Multiplies one block of the depth. Tiles begin at zero if `first`, else where `partial` left
-/// them; if `last` they go to finish(row panel, column panel, tile), else to `partial`, which holds
-/// a.count · b.count tiles. The last panels have what is left of `rows` and `cols`.
-template <class Order, class A, class Finish>
+/// them; if `last` they go to finish(row panel, column panel, tile), announced by prepare(row
+/// panel, column panel), else to `partial`, which holds a.count · b.count tiles. The last panels
+/// have what is left of `rows` and `cols`.
+template <class Order, class A, class Prepare, class Finish>
 void multiply(int64_t depth, const Panels<A>& a, int64_t rows, const Panels<A>& b, int64_t cols,
-              A* partial, bool first, bool last, Finish&& finish) {
+              A* partial, bool first, bool last, Prepare&& prepare, Finish&& finish) {
   constexpr int64_t tile_size = tile_rows * tile_cols<A>;
   const int64_t l2_panels =
       std::max<int64_t>(1, (192 << 10) / (depth_block * tile_rows * sizeof(A)));
@@ -89,6 +90,7 @@ void multiply(int64_t depth, const Panels<A>& a, int64_t rows, const Panels<A>& 
         const int64_t height = std::min<int64_t>(tile_rows, rows - i * tile_rows);
         const bool narrow = cols - j * tile_cols<A> <= lanes<A>;
         const A *const left = a.data + i * a.stride, *const right = b.data + j * b.stride;
+        if (last) prepare(i, j);
         Tile<A> tile;
         with_count<tile_rows>(height, [&](auto count) {
           if (narrow) multiply_tile<Order, count, 1>(depth, left, right, tile);
@@ -118,6 +120,7 @@ struct TileOutput {
 
   void store_tile(Tile<A>& tile) const {
     const int64_t height = std::min<int64_t>(rows, tile_rows);
+    if (contiguous && cols >= tile_cols<A> && epilogue.clamps()) return store_whole(tile, height);
     for (int64_t i = 0; i < height; ++i) {
       for (int v = 0; v < 2; ++v) {
         if (row_bias) tile[i][v] += broadcast(row_bias[i]);
@@ -137,6 +140,21 @@ struct TileOutput {
   }
 
  private:
+  // The most frequent case, without a branch an element.
+  void store_whole(const Tile<A>& tile, int64_t height) const {
+    const Clamp<A> clamp = epilogue.clamp();
+    const Vec<A> bias[2] = {col_bias ? load<A>(col_bias) : Vec<A>{},
+                            col_bias ? load<A>(col_bias + lanes<A>) : Vec<A>{}};
+    T* const dest = epilogue.dest + col_offset[0];
+    for (int64_t i = 0; i < height; ++i)
+      for (int v = 0; v < 2; ++v) {
+        Vec<A> sum = tile[i][v];
+        if (row_bias) sum += broadcast(row_bias[i]);
+        if (col_bias) sum += bias[v];
+        store<A>(dest + row_offset[i] + v * lanes<A>, clamp(sum));
+      }
+  }
+
   // Columns at even distances are stored together: pixels of a plane that the tile ends in, or of a
   // parity class.
   [[gnu::noinline]] void store_runs(const Tile<A>& tile, int64_t height) const {

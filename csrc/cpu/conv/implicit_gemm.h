@@ -200,6 +200,20 @@ class ImplicitGemm {
       output.store_tile(tile);
     };
 
+    // The lines that a tile goes to are fetched while it is multiplied.
+    const auto prepare = [&](int64_t i, int64_t j) {
+      const int64_t pixel = (nchw ? j : i) * pixel_width;
+      const int64_t filter = (first_panel + (nchw ? i : j)) * filter_width;
+      const int64_t* const pixel_offset = scratch.pixel_offset.get() + pixel;
+      const int64_t* const filter_offset = filter_offset_.get() + filter;
+      const int64_t* const row = nchw ? filter_offset : pixel_offset;
+      const T* const dest = epilogue.dest + (nchw ? pixel_offset[0] : filter_offset[0]);
+      const int64_t count =
+          std::min<int64_t>(tile_rows, nchw ? conv_.filters - filter : pixels - pixel);
+      for (int64_t r = 0; r < count; ++r)
+        for (int64_t at = 0; at < tile_cols<A>; at += 64 / static_cast<int64_t>(sizeof(T)))
+          __builtin_prefetch(dest + row[r] + at, 1);
+    };
     int64_t begin = 0;
     do {  // at least once: without taps the output is the bias
       const int64_t end = std::min(begin + depth_block, depth_);
@@ -213,7 +227,7 @@ class ImplicitGemm {
                          nchw ? conv_.filters - first_panel * filter_width : pixels,
                          nchw ? patches : weights,
                          nchw ? pixels : conv_.filters - first_panel * filter_width,
-                         scratch.partial.get(), begin == 0, end == depth_, finish);
+                         scratch.partial.get(), begin == 0, end == depth_, prepare, finish);
       begin = end;
     } while (begin < depth_);
   }
