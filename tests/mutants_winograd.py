@@ -55,6 +55,11 @@ WINOGRAD = [
         SOURCE_4X4,
         "n1c3h6w7k5r3s3p1 nchw dgrad",
         KERNEL_4X4,
-        ("winograd_4x4_turned_filter", SOURCE_4X4, "forward ? tap_stride : -tap_stride", "tap_stride"),
+        (
+            "winograd_4x4_turned_filter",
+            SOURCE_4X4,
+            "forward ? tap_stride : -tap_stride",
+            "tap_stride",
+        ),
     ),
 ]
