@@ -23,7 +23,8 @@ constexpr Launcher launchers[] = {
 #define CNNKERN_MMA_FPROP(dtype, type, m, n, k) launch_mma_fprop<type, m, n, k>,
 #define CNNKERN_MMA_DGRAD(dtype, type, m, n, k) launch_mma_dgrad<type, m, n, k>,
 #define CNNKERN_MMA_WGRAD(dtype, type, m, n, k) launch_mma_wgrad<type, m, n, k>,
-#define CNNKERN_FIRST_LAYER(dtype, type, m, n, k) launch_first_layer<type, m, n, k>,
+#define CNNKERN_FIRST_LAYER_FPROP(dtype, type, m, n, k) launch_first_layer<type, m, n, k>,
+#define CNNKERN_FIRST_LAYER_WGRAD(dtype, type, m, n, k) launch_first_layer_wgrad<type, m, n, k>,
 #define CNNKERN_DEPTHWISE(direction, layout, dtype, type, vector) launch_depthwise<type>,
 #define CNNKERN_DIRECT(direction, dtype, type) launch_direct<type>,
 #include "cuda/conv/conv_kernels.inc"

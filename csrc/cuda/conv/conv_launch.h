@@ -49,6 +49,9 @@ template <class Element, int m, int n, int k>
 void launch_mma_wgrad(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
 template <class Element, int m, int n, int k>
 void launch_first_layer(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
+template <class Element, int m, int n, int k>
+void launch_first_layer_wgrad(const ConvPlan&, const ConvProblem&, const ConvTensors&,
+                              cudaStream_t);
 
 using LadderLauncher = void(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
 LadderLauncher launch_ladder_1, launch_ladder_2, launch_ladder_3, launch_ladder_4, launch_ladder_5,

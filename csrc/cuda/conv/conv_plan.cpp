@@ -27,16 +27,18 @@ const std::vector<ConvKernelInfo>& cached_table(int arch) {
 }
 
 SplitK split_wgrad(const ConvKernelInfo& kernel, const ConvProblem& p, const DeviceCaps& device) {
-  return split_wgrad(kernel.tile, kernel.threads, kernel.family == ConvKernelFamily::mma, p,
+  return split_wgrad(kernel.tile, kernel.threads, kernel.family != ConvKernelFamily::simt, p,
                      device);
 }
 
 std::string refuse_vectors(const ConvKernelInfo& kernel, const ConvProblem& p) {
   const int64_t c = p.c_per_group(), k = p.k_per_group();
+  const bool needs_c = kernel.family != ConvKernelFamily::first_layer;
   const bool needs_k = p.direction != ConvDirection::fprop;
-  if (c % kernel.vector == 0 && (!needs_k || k % kernel.vector == 0)) return "";
-  return sentence("loads ", kernel.vector, " channels at a time, but C/G = ", c,
-                  needs_k ? sentence(" and K/G = ", k) : "", " is no multiple of ", kernel.vector);
+  if ((!needs_c || c % kernel.vector == 0) && (!needs_k || k % kernel.vector == 0)) return "";
+  return sentence("loads ", kernel.vector, " channels at a time, but ",
+                  needs_c ? sentence("C/G = ", c) : "", needs_c && needs_k ? " and " : "",
+                  needs_k ? sentence("K/G = ", k) : "", " is no multiple of ", kernel.vector);
 }
 
 std::string refuse_sizes(const ConvProblem& p, const GemmView& view) {
@@ -114,12 +116,9 @@ std::string refuse_first(const ConvKernelInfo& kernel, const ConvProblem& p,
   return reason.empty() ? refuse_simt(kernel, p, device) : reason;
 }
 
-/// Why another tile or kernel would be faster, for a problem that refuse_mma does not refuse.
-std::string yield_mma(const ConvKernelInfo& kernel, const ConvProblem& given,
-                      const LayoutPass& pass, const DeviceCaps& device) {
-  if (std::string reason = yield_tensor_cores(given.dtype, device); !reason.empty()) return reason;
-  if (std::string reason = yield_layout_pass(given, pass); !reason.empty()) return reason;
-  const ConvProblem& p = pass.problem;
+/// Why another tile of the family would be faster.
+std::string yield_tile(const ConvKernelInfo& kernel, const ConvProblem& p,
+                       const DeviceCaps& device) {
   const double cycles = mma_cycles(kernel.tile, p, device);
   for (const ConvKernelInfo& other : cached_table(device.arch)) {
     if (other.family != kernel.family || other.direction != p.direction || other.dtype != p.dtype)
@@ -130,6 +129,14 @@ std::string yield_mma(const ConvKernelInfo& kernel, const ConvProblem& given,
                       " tiles ", std::llround(less));
   }
   return "";
+}
+
+/// Why another tile or kernel would be faster, for a problem that refuse_mma does not refuse.
+std::string yield_mma(const ConvKernelInfo& kernel, const ConvProblem& given,
+                      const LayoutPass& pass, const DeviceCaps& device) {
+  if (std::string reason = yield_tensor_cores(given.dtype, device); !reason.empty()) return reason;
+  if (std::string reason = yield_layout_pass(given, pass); !reason.empty()) return reason;
+  return yield_tile(kernel, pass.problem, device);
 }
 
 /// A kernel that computes this direction in this layout, as choose() wants it.
@@ -165,6 +172,7 @@ struct Candidate {
       case ConvKernelFamily::winograd: return yield_winograd(problem, device);
       case ConvKernelFamily::winograd_4x4: return yield_winograd_4x4(problem, device);
       case ConvKernelFamily::mma: return yield_mma(*info, problem, *pass, device);
+      case ConvKernelFamily::first_layer: return yield_tile(*info, problem, device);
       case ConvKernelFamily::depthwise: return yield_depthwise(problem);
       default: return "";
     }
@@ -186,9 +194,12 @@ void plan_gemm(const ConvKernelInfo& kernel, const ConvProblem& p, const DeviceC
                          std::llround(split.cycles), " cycles with the sum of the parts, ",
                          std::llround(split.whole_cycles), " in one part");
   if (kernel.family == ConvKernelFamily::first_layer) {
-    const int64_t padded = ceil_div(view.depth, plan.tile.k) * plan.tile.k;
-    plan.why += sentence("; of the depth, padded to ", padded, ", ", 100 * view.depth / padded,
-                         " % is filter");
+    const bool wgrad = p.direction == ConvDirection::wgrad;
+    const int64_t elements = wgrad ? view.columns : view.depth;
+    const int tile = wgrad ? plan.tile.n : plan.tile.k;
+    const int64_t padded = ceil_div(elements, tile) * tile;
+    plan.why += sentence(wgrad ? "; of the columns" : "; of the depth", ", padded to ", padded,
+                         ", ", 100 * elements / padded, " % is filter");
   }
   if (kernel.family == ConvKernelFamily::mma &&
       p.direction == ConvDirection::wgrad)  // its last argument: dimensions
@@ -240,18 +251,21 @@ ConvKernelInfo mma_kernel(const char* direction, ConvDirection which, DType dtyp
           sentence("mma_", direction, "<", type, ", ", tile.m, ", ", tile.n, ", ", tile.k, ">")};
 }
 
-ConvKernelInfo first_layer_kernel(DType dtype, const char* type, Tile tile, int arch) {
+ConvKernelInfo first_layer_kernel(ConvDirection direction, DType dtype, const char* type, Tile tile,
+                                  int arch) {
+  const bool wgrad = direction == ConvDirection::wgrad;
   return {ConvKernelFamily::first_layer,
           sentence("first_layer_", tile.m, "x", tile.n, "x", tile.k),
-          ConvDirection::fprop,
+          direction,
           dtype,
           false,
           Layout::nhwc,
-          1,
+          wgrad ? 8 : 1,
           tile,
           mma_threads(tile),
-          mma_shared_bytes(tile, arch, size_of(dtype)),
-          sentence("first_layer<", type, ", ", tile.m, ", ", tile.n, ", ", tile.k, ">")};
+          wgrad ? first_layer_wgrad_shared_bytes(tile, arch) : mma_shared_bytes(tile, arch, size_of(dtype)),
+          sentence(wgrad ? "first_layer_wgrad<" : "first_layer<", type, ", ", tile.m, ", ", tile.n,
+                   ", ", tile.k, ">")};
 }
 
 ConvKernelInfo direct_kernel(const char* direction, ConvDirection which, DType dtype,
@@ -303,8 +317,10 @@ std::vector<ConvKernelInfo> conv_kernel_table(int arch) {
   mma_kernel("dgrad", ConvDirection::dgrad, DType::dtype, #type, {m, n, k}, arch),
 #define CNNKERN_MMA_WGRAD(dtype, type, m, n, k) \
   mma_kernel("wgrad", ConvDirection::wgrad, DType::dtype, #type, {m, n, k}, arch),
-#define CNNKERN_FIRST_LAYER(dtype, type, m, n, k) \
-  first_layer_kernel(DType::dtype, #type, {m, n, k}, arch),
+#define CNNKERN_FIRST_LAYER_FPROP(dtype, type, m, n, k) \
+  first_layer_kernel(ConvDirection::fprop, DType::dtype, #type, {m, n, k}, arch),
+#define CNNKERN_FIRST_LAYER_WGRAD(dtype, type, m, n, k) \
+  first_layer_kernel(ConvDirection::wgrad, DType::dtype, #type, {m, n, k}, arch),
 #define CNNKERN_DEPTHWISE(direction, layout, dtype, type, vector) \
   depthwise_kernel(ConvDirection::direction, Layout::layout, DType::dtype, vector),
 #define CNNKERN_DIRECT(direction, dtype, type) \

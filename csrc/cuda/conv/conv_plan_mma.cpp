@@ -37,6 +37,22 @@ int64_t taps_of_a_walk(const ConvProblem& p) {
   return taps;
 }
 
+std::string refuse_first_layer_wgrad(const ConvProblem& p) {
+  constexpr int64_t most_taps = 16;  // along an axis
+  if (p.dilation.h > 1)
+    return sentence("takes neighbouring rows, but the dilation along a column is ", p.dilation.h);
+  if (std::max(p.filter.h, p.filter.w) > most_taps)
+    return sentence("keeps a bit for each row and each column of the filter in ", most_taps,
+                    ", but it is ", p.filter.h, " x ", p.filter.w);
+  // From the first window of the first image to the end of the last, padding included.
+  const int64_t rows = p.n * p.input.h + p.pad_begin.h + p.pad_end.h + 1;
+  const int64_t elements = rows * (p.input.w + p.pad_begin.w + p.pad_end.w) * p.c;
+  if (elements >= int64_t{1} << 31)
+    return sentence("finds windows by 32-bit offsets, but the images have ", elements,
+                    " elements with their padding");
+  return "";
+}
+
 }  // namespace
 
 std::string refuse_tap_walk(const ConvProblem& p, Tile tile, const DeviceCaps& device) {
@@ -74,7 +90,7 @@ std::string refuse_first_layer(const ConvProblem& p, const DeviceCaps& device) {
   const int64_t row = (p.input.w + p.pad_begin.w + p.pad_end.w + p.filter.w) * p.c;
   if (std::max(window, row) >= int64_t{1} << 30)
     return sentence("steps by 32 bits, but a window spans ", window, " elements");
-  return "";
+  return p.direction == ConvDirection::wgrad ? refuse_first_layer_wgrad(p) : "";
 }
 
 std::string refuse_window_steps(const ConvProblem& p, const DeviceCaps& device) {

@@ -16,7 +16,7 @@ constexpr int max_walk_taps = 32;
 /// Empty, or why tap_walk.cuh cannot go through this convolution.
 std::string refuse_tap_walk(const ConvProblem& problem, Tile tile, const DeviceCaps& device);
 
-/// Empty, or why first_layer.cu does not take this convolution.
+/// Empty, or why first_layer.cu or first_layer_wgrad.cu does not take this convolution.
 std::string refuse_first_layer(const ConvProblem& problem, const DeviceCaps& device);
 
 /// Empty, or why wgrad_mma_loader.cuh cannot move a window along the output's pixels.

@@ -167,7 +167,7 @@ void launch_first_layer(const ConvPlan& plan, const ConvProblem& problem,
                  plan.shared_bytes, stream, params);
 }
 
-#define CNNKERN_FIRST_LAYER(dtype, type, m, n, k)                                      \
+#define CNNKERN_FIRST_LAYER_FPROP(dtype, type, m, n, k)                                \
   template void launch_first_layer<type, m, n, k>(const ConvPlan&, const ConvProblem&, \
                                                   const ConvTensors&, cudaStream_t);
 #include "cuda/conv/conv_kernels.inc"

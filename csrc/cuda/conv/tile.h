@@ -34,4 +34,9 @@ constexpr int64_t mma_shared_bytes(Tile tile, int arch, int64_t element_bytes) {
   return element_bytes * mma_stages(arch) * (tile.m + tile.n) * tile.k;
 }
 
+/// first_layer_wgrad: also eight bytes for each pixel of two tiles, in each warp.
+constexpr int64_t first_layer_wgrad_shared_bytes(Tile tile, int arch) {
+  return mma_shared_bytes(tile, arch, 2) + int64_t{16} * (mma_threads(tile) / 32) * tile.k;
+}
+
 }  // namespace cnnkern
