@@ -263,7 +263,8 @@ ConvKernelInfo first_layer_kernel(ConvDirection direction, DType dtype, const ch
           wgrad ? 8 : 1,
           tile,
           mma_threads(tile),
-          wgrad ? first_layer_wgrad_shared_bytes(tile, arch) : mma_shared_bytes(tile, arch, size_of(dtype)),
+          wgrad ? first_layer_wgrad_shared_bytes(tile, arch)
+                : mma_shared_bytes(tile, arch, size_of(dtype)),
           sentence(wgrad ? "first_layer_wgrad<" : "first_layer<", type, ", ", tile.m, ", ", tile.n,
                    ", ", tile.k, ">")};
 }
