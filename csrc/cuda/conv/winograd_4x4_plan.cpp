@@ -33,7 +33,8 @@ int64_t slice_of(const ConvProblem& p, const DeviceCaps& device) {
   const int64_t least = ceil_div(2 * device.multiprocessors, blocks_of_a_row) * large.m;
   const int64_t bytes = std::max<int64_t>(device.l2_bytes / 2, least * patch_bytes(p));
   const int64_t rows = std::min(bytes, most_slice_bytes) / patch_bytes(p) / large.m;
-  return std::min(std::max<int64_t>(rows, 1) * large.m, view.patches(p.n, 4));
+  const int64_t most = std::max<int64_t>(view.patches(p.n, 4), 1);
+  return std::min(std::max<int64_t>(rows, 1) * large.m, most);
 }
 
 struct Modelled {
@@ -101,6 +102,10 @@ std::string refuse_winograd_4x4(const ConvProblem& p, const DeviceCaps& device) 
   if (std::string reason = refuse_winograd_geometry(p); !reason.empty()) return reason;
   constexpr int64_t most_channels = 1024;
   const WinogradView view(p);
+  constexpr int64_t least = 3;
+  if (std::min(p.c, p.k) < least)
+    return sentence("is for at least ", least, " channels and filters, but C = ", p.c,
+                    " and K = ", p.k);
   if (view.in_channels > most_channels)
     return sentence("rounds sums of products with fractions, which for ", view.in_channels,
                     " channels, more than ", most_channels, ", would pass the bound of its error");
@@ -146,6 +151,7 @@ void plan_winograd_4x4(const ConvProblem& p, const DeviceCaps& device, ConvPlan&
   plan.threads = simt_threads(best.tile);
   plan.shared_bytes = simt_shared_bytes(best.tile, device.arch);
   plan.grid = winograd_4x4_grid(winograd_4x4_products(p, slice), best.tile);
+  if (patches == 0) plan.grid[0] = 0;
   plan.workspace_bytes = filter_bytes(p) + slice * patch_bytes(p);
   const bool vectors = p.layout == Layout::nhwc && WinogradView(p).in_channels % 4 == 0;
   plan.symbol =
