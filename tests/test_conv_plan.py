@@ -82,7 +82,7 @@ def test_big_convolutions_take_the_big_tile(layout: str, direction: str, device:
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_small_grids_take_the_small_tile(device: str) -> None:
-    chosen = plan("n1c256h14w14k256r3s3p1 nhwc", device)
+    chosen = plan("n1c256h14w14k256r3s3p2l2 nhwc", device)
     assert chosen["kernel"] == "implicit_gemm_simt_64x64x8_vec4"
     assert tuple(chosen["grid"]) == (4 * 4, 1, 1)
     reasons = dict(chosen["refusals"])

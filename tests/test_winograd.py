@@ -103,10 +103,10 @@ def test_the_switch(switched_off):
 def test_the_switch_on_a_gpu(switched_off):
     text = "n8c32h32w32k64r3s3p1"  # its plan takes Winograd's kernel on sm_75
     case, taken = cases.Case(text, "sm_75", "winograd_64x32x8"), cnnkern.explain
-    assert not taken(text, "sm_75").kernel.startswith("winograd")
+    assert not taken(text, device="sm_75").kernel.startswith("winograd")
     assert case.refusal().endswith("it is switched off (cnnkern.backends.winograd)")
     cnnkern.backends.winograd = True
-    assert taken(text, "sm_75").kernel.startswith("winograd")
+    assert taken(text, device="sm_75").kernel.startswith("winograd")
 
 
 def outputs_with_nan() -> torch.Tensor:
@@ -159,7 +159,7 @@ def test_refusals(line, reason):
 )
 def test_refusals_of_4x4_on_a_gpu(line, reason):
     with pytest.raises(RuntimeError, match=reason):
-        cnnkern.explain(line, "sm_75", kernel="winograd_4x4")
+        cnnkern.explain(line, device="sm_75", kernel="winograd_4x4")
 
 
 @pytest.mark.parametrize(
@@ -172,4 +172,4 @@ def test_refusals_of_4x4_on_a_gpu(line, reason):
     ],
 )
 def test_which_winograd(line, device, kernel):
-    assert cnnkern.explain(f"{line} nhwc", device).kernel == kernel
+    assert cnnkern.explain(f"{line} nhwc", device=device).kernel == kernel
