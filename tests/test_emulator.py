@@ -152,8 +152,9 @@ def test_every_kernel_runs_on_some_problem(programs):
     rows = re.findall(r"^CNNKERN_MMA_WGRAD\((\w+), .*, (\d+), (\d+), (\d+)\)", kernels, re.M)
     assert rows
     for dtype, m, n, k in rows:
-        # sm_75's tensor cores do not know bfloat16.
-        short, times = ("f16", 2) if dtype == "float16" else ("bf16", 1)
+        # sm_75's tensor cores know neither bfloat16 nor tf32.
+        short = {"float16": "f16", "bfloat16": "bf16", "float32": "f32 tf32"}[dtype]
+        times = 2 if dtype == "float16" else 1
         assert_runs(programs, f"implicit_gemm_mma_{m}x{n}x{k}", f"nhwc wgrad {short}", times)
 
 
