@@ -61,8 +61,9 @@ class DirectPlanes {
   explicit DirectPlanes(const GatherConv& conv)
       : conv_(conv),
         g_(conv.gather),
-        block_(std::span(&g_, 1), copied_elements / g_.channels,
-               std::clamp<int64_t>(copied_elements / 8 / g_.channels, 256, 1024)),
+        block_(std::span(&g_, 1), copied_elements / std::max<int64_t>(g_.channels, 1),
+               std::clamp<int64_t>(copied_elements / 8 / std::max<int64_t>(g_.channels, 1), 256,
+                                   1024)),
         plane_pitch_(block_.elements()),
         depth_(g_.depth()),
         panels_(ceil_div(conv.filters, tile_rows)),
