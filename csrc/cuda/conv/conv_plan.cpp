@@ -27,8 +27,7 @@ const std::vector<ConvKernelInfo>& cached_table(int arch) {
 }
 
 SplitK split_wgrad(const ConvKernelInfo& kernel, const ConvProblem& p, const DeviceCaps& device) {
-  return split_wgrad(kernel.tile, kernel.threads, kernel.family != ConvKernelFamily::simt, p,
-                     device);
+  return split_wgrad(kernel.tile, kernel.family != ConvKernelFamily::simt, p, device);
 }
 
 std::string refuse_vectors(const ConvKernelInfo& kernel, const ConvProblem& p) {

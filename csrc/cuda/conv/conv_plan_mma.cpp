@@ -125,8 +125,7 @@ double multiply_adds_per_cycle(DType dtype, int arch, bool tensor_cores) {
 }
 
 double mma_cycles(Tile tile, const ConvProblem& p, const DeviceCaps& device) {
-  if (p.direction == ConvDirection::wgrad)
-    return split_wgrad(tile, mma_threads(tile), true, p, device).cycles;
+  if (p.direction == ConvDirection::wgrad) return split_wgrad(tile, true, p, device).cycles;
   const GemmView view = gemm_view(p);
   const int64_t channels = p.direction == ConvDirection::fprop ? p.c_per_group() : p.k_per_group();
   // Of a block, in tiles, on average over the classes.

@@ -21,8 +21,7 @@ constexpr double start_cycles = 1500, reduction_cycles = 3000;
 
 }  // namespace
 
-SplitK split_wgrad(Tile tile, int threads, bool tensor_cores, const ConvProblem& p,
-                   const DeviceCaps& device) {
+SplitK split_wgrad(Tile tile, bool tensor_cores, const ConvProblem& p, const DeviceCaps& device) {
   if (p.direction != ConvDirection::wgrad) return {};
   const GemmView view = gemm_view(p);
   const int64_t blocks = view.tiles(tile) * p.groups, elements = p.weight_elements();
@@ -32,6 +31,7 @@ SplitK split_wgrad(Tile tile, int threads, bool tensor_cores, const ConvProblem&
   const double loads =
       static_cast<double>((tile.m + tile.n) * tile.k * size) / load_bytes_per_cycle;
   const double results = 4.0 * tile.m * tile.n / result_bytes_per_cycle;
+  const int threads = tensor_cores ? mma_threads(tile) : simt_threads(tile);
   const double alone = std::max(1.0, busy_warps * 32 / threads);
   const auto modelled = [&](int64_t parts) {
     const auto each = static_cast<double>(ceil_div(blocks * parts, device.multiprocessors));

@@ -18,7 +18,7 @@ struct SplitK {
 };
 
 /// One part in the other directions.
-SplitK split_wgrad(Tile tile, int threads, bool tensor_cores, const ConvProblem& problem,
+SplitK split_wgrad(Tile tile, bool tensor_cores, const ConvProblem& problem,
                    const DeviceCaps& device);
 
 }  // namespace cnnkern
