@@ -4,6 +4,7 @@ F(4×4) the slices too."""
 from mutants import CONV, of
 
 SOURCE, FILTER = f"{CONV}/winograd.cu", f"{CONV}/winograd_filter.cu"
+SHARED = f"{CONV}/winograd.cuh"
 KERNEL = "winograd_64x32x8"
 SOURCE_4X4, KERNEL_4X4 = f"{CONV}/winograd_4x4.cu", "winograd_4x4"
 
@@ -33,7 +34,7 @@ WINOGRAD = [
         FILTER,
         "n1c9h6w7k5r3s3p1 nchw dgrad",
         KERNEL,
-        ("winograd_turned_filter", FILTER, "forward ? tap_stride : -tap_stride", "tap_stride"),
+        ("winograd_turned_filter", SHARED, "forward ? along_taps : -along_taps", "along_taps"),
     ),
     *of(
         "mask",
@@ -57,9 +58,9 @@ WINOGRAD = [
         KERNEL_4X4,
         (
             "winograd_4x4_turned_filter",
-            SOURCE_4X4,
-            "forward ? tap_stride : -tap_stride",
-            "tap_stride",
+            SHARED,
+            "forward ? along_taps : -along_taps",
+            "along_taps",
         ),
     ),
 ]

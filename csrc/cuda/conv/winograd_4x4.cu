@@ -14,7 +14,7 @@
 #include "common/ceil_div.h"
 #include "common/fast_divmod.h"
 #include "cuda/conv/conv_bias_act.cuh"
-#include "cuda/conv/conv_launch.h"
+#include "cuda/conv/winograd.cuh"
 #include "cuda/conv/winograd_4x4_plan.h"
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
@@ -185,18 +185,14 @@ dim3 blocks_for(int64_t count) { return dim3(static_cast<unsigned>(ceil_div(coun
 
 void transform_filters(const ConvProblem& problem, const ConvTensors& tensors, float* u,
                        cudaStream_t stream) {
-  const bool forward = problem.direction == ConvDirection::fprop,
-             channels_last = problem.layout == Layout::nhwc;
-  const int64_t k_stride = 9 * problem.c, c_stride = channels_last ? 1 : 9,
-                tap_stride = channels_last ? problem.c : 1;
-  const FilterParams params{
-      .weight = static_cast<const float*>(tensors.weight) + (forward ? 0 : 8 * tap_stride),
-      .u = u,
-      .channels = FastDivmod(forward ? problem.c : problem.k),
-      .pairs = static_cast<int>(problem.k * problem.c),
-      .filter_stride = forward ? k_stride : c_stride,
-      .channel_stride = forward ? c_stride : k_stride,
-      .tap_stride = forward ? tap_stride : -tap_stride};
+  const WinogradWeights weights(problem);
+  const FilterParams params{.weight = static_cast<const float*>(tensors.weight) + weights.first_tap,
+                            .u = u,
+                            .channels = FastDivmod(WinogradView(problem).in_channels),
+                            .pairs = static_cast<int>(problem.k * problem.c),
+                            .filter_stride = weights.filter_stride,
+                            .channel_stride = weights.channel_stride,
+                            .tap_stride = weights.tap_stride};
   CNNKERN_LAUNCH(winograd_4x4_filters, blocks_for(params.pairs), dim3(threads), 0, stream, params);
 }
 

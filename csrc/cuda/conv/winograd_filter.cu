@@ -64,22 +64,18 @@ __global__ void __launch_bounds__(threads) winograd_filter(FilterParams p) {
 
 void launch_winograd_filter(const ConvProblem& problem, const ConvTensors& tensors,
                             cudaStream_t stream) {
-  const bool forward = problem.direction == ConvDirection::fprop,
-             channels_last = problem.layout == Layout::nhwc;
-  const int64_t k_stride = 9 * problem.c, c_stride = channels_last ? 1 : 9,
-                tap_stride = channels_last ? problem.c : 1;
-  const int64_t filters = forward ? problem.k : problem.c,
-                channels = forward ? problem.c : problem.k;
+  const WinogradWeights weights(problem);
+  const WinogradView view(problem);
   const FilterParams params{
-      .weight = static_cast<const float*>(tensors.weight) + (forward ? 0 : 8 * tap_stride),
+      .weight = static_cast<const float*>(tensors.weight) + weights.first_tap,
       .u = static_cast<float*>(tensors.workspace),
-      .filter_stride = forward ? k_stride : c_stride,
-      .channel_stride = forward ? c_stride : k_stride,
-      .tap_stride = forward ? tap_stride : -tap_stride,
+      .filter_stride = weights.filter_stride,
+      .channel_stride = weights.channel_stride,
+      .tap_stride = weights.tap_stride,
       .elements = winograd_workspace_bytes(problem) / (4 * winograd_places),
-      .filters = static_cast<int>(filters),
-      .channels = static_cast<int>(channels),
-      .steps = static_cast<int>((channels + winograd_tile.k - 1) / winograd_tile.k)};
+      .filters = static_cast<int>(view.out_channels),
+      .channels = static_cast<int>(view.in_channels),
+      .steps = static_cast<int>((view.in_channels + winograd_tile.k - 1) / winograd_tile.k)};
   const auto blocks = static_cast<unsigned>((params.elements + threads - 1) / threads);
   CNNKERN_LAUNCH(winograd_filter, dim3(blocks), dim3(threads), 0, stream, params);
 }
