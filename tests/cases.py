@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 import reference
 import torch
 
@@ -68,23 +67,26 @@ class Case:
             return str(error)
         return ""
 
-    def skip_if_refused(self) -> None:
-        if reason := self.refusal():
-            pytest.skip(f"{self.device}: {reason}")
-
 
 def kernels(problem: Problem, device: str) -> list[str]:
     """The kernels that the table has for the problem's operation, direction, dtype and layout."""
     layout = "nhwc" if problem.channels_last else "nchw"
+    dtype = str(problem.dtype).removeprefix("torch.")
+    tf32 = device != "cpu" and problem.operation == "conv" and problem.tf32
+    return named(device == "cpu", problem.operation, problem.direction, dtype, layout, tf32)
+
+
+@functools.cache
+def named(cpu: bool, operation: str, direction: str, dtype: str, layout: str, tf32: bool):
     wanted = {
-        "backend": ("cpu" if device == "cpu" else "cuda",),
-        "operation": (problem.operation,),
-        "direction": (problem.direction, None),
-        "dtype": (str(problem.dtype).removeprefix("torch."), None),
+        "backend": ("cpu" if cpu else "cuda",),
+        "operation": (operation,),
+        "direction": (direction, None),
+        "dtype": (dtype, None),
         "layout": (layout, "any", None),
     }
-    if device != "cpu" and problem.operation == "conv":
-        wanted["tf32"] = (problem.tf32,)
+    if not cpu and operation == "conv":
+        wanted["tf32"] = (tf32,)
     rows = (r for r in _C.kernels() if all(r.get(k) in v for k, v in wanted.items()))
     return list(dict.fromkeys(row["name"] for row in rows))
 
@@ -133,6 +135,11 @@ def _once_per_dtype(text: str) -> bool:
 
 
 def cpu_cases() -> Iterator[Case]:
+    """Every kernel that takes the problem."""
+    return (case for case in _cpu_cases() if not case.refusal())
+
+
+def _cpu_cases() -> Iterator[Case]:
     for line in lines():
         for text in texts(line):
             for kernel in kernels(Problem.parse(text), "cpu"):
@@ -156,7 +163,11 @@ def one_tile(problem: Problem, text: str, names: list[str]) -> list[str]:
 
 
 def emulated_cases() -> Iterator[Case]:
-    """Every kernel; ``direct``, whose work is not shared by a tile, on small problems only."""
+    """Every kernel that takes it; ``direct``, whose work no tile shares, on small problems only."""
+    return (case for case in _emulated_cases() if not case.refusal())
+
+
+def _emulated_cases() -> Iterator[Case]:
     for line in lines():
         for text in texts(line):
             problem = Problem.parse(text)
