@@ -5,6 +5,7 @@ python tests/mutants.py      prints the table of csrc/emulator/README.md
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ sys.path.insert(0, str(ROOT / "tests" / "cpp"))
 import build as cpp_build  # noqa: E402
 
 CONV = "cuda/conv"
+TABLE = "cuda/conv/conv_kernels.inc"
 GEMM = "cuda/conv/implicit_gemm_simt.cuh"
 LOADER = "cuda/conv/tile_loader.cuh"
 GATHER = "cuda/conv/pixel_gather.cuh"
@@ -57,9 +59,21 @@ class Mutant:
         text = (CSRC / self.file).read_text()
         found = text.count(self.old)
         assert found == 1, f"{self.name}: {self.old!r} occurs {found} times in {self.file}"
-        target = overlay / self.file
-        target.parent.mkdir(parents=True)
-        target.write_text(text.replace(self.old, self.new))
+        edits = {self.file: text.replace(self.old, self.new)}
+        if self.source not in (TABLE, "cuda/conv/conv_launch.cu"):
+            edits[TABLE] = "".join(filter(self.needs, (CSRC / TABLE).open()))
+        for file, edited in edits.items():
+            (overlay / file).parent.mkdir(parents=True, exist_ok=True)
+            (overlay / file).write_text(edited)
+
+    def needs(self, row: str) -> bool:
+        """Whether a line of the table is of the kernel that runs; all others are not compiled."""
+        words = re.findall(r"\w+", row) if row.startswith("CNNKERN_") else []
+        types = {"float", "double", "float16", "bfloat16"}.intersection(words)
+        dtypes = {"f64": "double", "f16": "float16", "bf16": "bfloat16"}
+        wanted = [dtypes[word] for word in self.problem.split() if word in dtypes] or ["float"]
+        tile = "x".join(words[-3:]) if all(map(str.isdigit, words[-3:])) else ""
+        return tile in self.kernel and (not types or wanted[0] in types)
 
     def run(self, folder: Path) -> subprocess.CompletedProcess[str]:
         """The mutated program, or in the variant's own folder the healthy one."""

@@ -49,9 +49,10 @@ NOTICED_BY = {
 
 @pytest.fixture(scope="module")
 def programs(request, tmp_path_factory):
-    """The folder of each selected mutant's program; all are compiled at a time."""
+    """The folder of each selected mutant's program, all compiled at a time, and None's: no bug."""
     wanted = {item.callspec.params["mutant"] for item in request.session.items if is_mutant(item)}
-    return build([m for m in MUTANTS if m in wanted], tmp_path_factory.mktemp("mutants"))
+    built = build([m for m in MUTANTS if m in wanted], tmp_path_factory.mktemp("mutants"))
+    return {**built, None: cpp_build.build("fast")}
 
 
 def is_mutant(item) -> bool:
@@ -60,7 +61,7 @@ def is_mutant(item) -> bool:
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=str)
 def test_mutant_is_caught(programs, mutant):
-    healthy = mutant.run(cpp_build.build("fast"))
+    healthy = mutant.run(programs[None])
     assert healthy.returncode == 0, healthy.stdout + healthy.stderr
     sick = mutant.run(programs[mutant])
     assert sick.returncode == 1, f"nobody noticed:\n{sick.stdout}{sick.stderr}"

@@ -175,10 +175,16 @@ def sources(*folders: str, suffix: str = ".cpp") -> list[Path]:
 
 
 def gencode(archs: tuple[str, ...]) -> str:
-    """Machine code for each architecture, and PTX."""
-    flags = [f"-gencode arch=compute_{a},code=sm_{a}" for a in archs]
-    flags.append(f"-gencode arch=compute_{PTX_ARCH},code=compute_{PTX_ARCH}")
-    return " ".join(flags)
+    """Machine code for each architecture, and PTX.
+
+    The kernels know two paths, before sm_80 and from it, and what the front end makes of the newer
+    one is assembled for all GPUs that have it; but registers are scarcer from sm_120 on.
+    """
+    number = {arch: int(arch.rstrip("af")) for arch in archs}
+    shared = [arch for arch in archs if PTX_ARCH <= number[arch] < 120]
+    codes = ",".join([*(f"sm_{arch}" for arch in shared), f"compute_{PTX_ARCH}"])
+    alone = [f"-gencode arch=compute_{a},code=sm_{a}" for a in archs if a not in shared]
+    return " ".join([*alone, f"-gencode arch=compute_{PTX_ARCH},code=[{codes}]"])
 
 
 def include_flags() -> str:
@@ -194,10 +200,8 @@ def build(destination: Path, folder: Path) -> None:
     cuda = find_cuda()
     compiler = os.environ.get("CXX", "g++")
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
-    common = (
-        f"-std=c++20 -O3 -fPIC -fvisibility=hidden -Wall -Wextra -ffp-contract=off "
-        f"{include_flags()} -DTORCH_TARGET_VERSION={TORCH_TARGET}"
-    )
+    optimized = "-std=c++20 -O3 -fPIC -fvisibility=hidden -Wall -Wextra -ffp-contract=off"
+    common = f"{optimized} {include_flags()} -DTORCH_TARGET_VERSION={TORCH_TARGET}"
     link = f"-L{torch_dir()}/lib -ltorch_cpu -lc10 -pthread -Wl,--as-needed"
     ninja = NinjaFile(folder)
 
@@ -206,11 +210,14 @@ def build(destination: Path, folder: Path) -> None:
     host = sources(".", "common", "torch", "cpu", "cpu/conv", "cpu/pool", *plans)
     host = [s for s in host if s.name not in ("bindings_cuda.cpp", "bindings_emulator.cpp")]
     objects = []
+    shared = []  # by both modules
     for source in host:
         more = ISA_FLAGS.get(source.stem.rpartition("_")[2], "")
         if cuda and source.name == "module.cpp":
             more = "-DCNNKERN_WITH_CUDA"
         objects.append(ninja.compile("cxx", compiler, source, "host", f"{common} {more}"))
+        if source.parent.relative_to(ROOT / "csrc").as_posix() in ("common", *plans):
+            shared.append(objects[-1])
     cuda_sources = sources(*plans, suffix=".cu")
     core_link = link
     if cuda:
@@ -234,26 +241,32 @@ def build(destination: Path, folder: Path) -> None:
         core_link += f" -L{cuda.lib} -lcudart_static -ldl -lrt"
     ninja.link(compiler, objects, destination / f"_C{suffix}", core_link)
 
-    # _emulator: the same CUDA sources, once per architecture path they contain.
-    emulator_flags = (
-        f"-I{ROOT}/csrc/emulator/include {common} -DCNNKERN_OP_NAMESPACE=cnnkern_emulator"
-    )
-    objects = [
-        ninja.compile("cxx", compiler, source, "emulator", emulator_flags)
+    # _emulator: the same CUDA sources, once per architecture path they contain. Registers start
+    # with a pattern: a GPU does not zero them either. tests/cpp/build.py links these objects too.
+    emulator = f"-I{ROOT}/csrc/emulator/include"
+    objects = shared + [
+        ninja.compile(
+            "cxx",
+            compiler,
+            source,
+            "emulator",
+            f"{emulator} {common} -DCNNKERN_OP_NAMESPACE=cnnkern_emulator",
+        )
         for source in [
-            *sources("common", *plans, "emulator"),
+            *sources("emulator"),
             ROOT / "csrc/ops.cpp",
             *(s for s in sources("torch") if s.stem.endswith("_args")),
             ROOT / "csrc/torch/bindings_emulator.cpp",
         ]
     ]
     for arch in EMULATED_ARCHS:
-        arch_flags = (
-            f"-x c++ {emulator_flags} -DCNNKERN_CUDA_NAMESPACE=emulated_sm{arch} "
-            f"-DCNNKERN_ARCH={arch}0 -Wno-unknown-pragmas"
+        kernel_flags = (
+            f"-x c++ {emulator} -I{ROOT}/csrc {optimized} -ftrivial-auto-var-init=pattern "
+            f"-DCNNKERN_CUDA_NAMESPACE=emulated_sm{arch} -DCNNKERN_ARCH={arch}0 "
+            "-Wno-unknown-pragmas"
         )
         objects += [
-            ninja.compile("cxx", compiler, source, f"emulated_sm{arch}", arch_flags)
+            ninja.compile("cxx", compiler, source, f"emulated_sm{arch}", kernel_flags)
             for source in [*cuda_sources, ROOT / "csrc/emulator/arch_path.cu"]
         ]
     ninja.link(compiler, objects, destination / f"_emulator{suffix}", link)

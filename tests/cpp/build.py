@@ -21,7 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+CSRC = ROOT / "csrc"
 OUT = ROOT / "build" / "tests_cpp"
+LIBRARY = ROOT / "build" / "ninja"  # tools/build.py's; its kernels and plans are those of `fast`
 ARCHS = (75, 80)
 
 # Contraction off and registers filled with a pattern: a GPU gives neither for free.
@@ -31,8 +33,9 @@ COMMON = (
 )
 VARIANTS = {
     "fast": "-O2 -g1",
+    # What null pointers do AddressSanitizer sees; to check each of them takes a third of the time.
     "sanitized": "-O1 -g1 -fsanitize=address,undefined,float-cast-overflow "
-    "-fno-sanitize-recover=all",
+    "-fno-sanitize=null,vptr -fno-sanitize-recover=all",
     "portable": "-O1 -g1 -DCNNKERN_PORTABLE_FIBERS",
     "tsan": "-O1 -g1 -fsanitize=thread -DCNNKERN_THREAD_SANITIZER",
 }
@@ -40,19 +43,18 @@ VARIANTS = {
 
 def kernel_sources() -> list[Path]:
     """What is compiled once per architecture path."""
-    return sorted((ROOT / "csrc" / "cuda").rglob("*.cu")) + [ROOT / "csrc/emulator/arch_path.cu"]
+    return [*sorted((CSRC / "cuda").rglob("*.cu")), CSRC / "emulator/arch_path.cu"]
 
 
-def host_sources() -> list[Path]:
-    """What the programs share and is compiled once."""
-    csrc = ROOT / "csrc"
-    return [
-        *sorted((csrc / "emulator").glob("*.cpp")),
-        *sorted((csrc / "common").glob("*.cpp")),
-        *sorted((csrc / "cuda").rglob("*.cpp")),
-        *sorted((csrc / "cpu").glob("reference*.cpp")),
-        csrc / "cpu" / "pool" / "unfold.cpp",
-    ]
+def emulator_sources() -> list[Path]:
+    """What every program is linked with."""
+    return [source for name in ("emulator", "common") for source in (CSRC / name).glob("*.cpp")]
+
+
+def plan_sources() -> list[Path]:
+    """What drives the kernels, and the reference."""
+    references = sorted((CSRC / "cpu").glob("reference*.cpp"))
+    return [*sorted((CSRC / "cuda").rglob("*.cpp")), *references, CSRC / "cpu/pool/unfold.cpp"]
 
 
 def unit_sources(variant: str) -> list[Path]:
@@ -72,14 +74,39 @@ def arch_flags(arch: int) -> str:
 class Overlay:
     """A folder laid out as csrc/, whose files stand before the original ones.
 
-    ``sources`` (paths under csrc/) are compiled with them, for one architecture path; all else of
-    ``program`` is the variant's own. The program is linked into the folder.
+    ``sources`` (paths under csrc/) are compiled with them, for one architecture path, and what they
+    define goes before what ``program`` of the variant has. The program is linked into the folder.
     """
 
     folder: Path
     sources: tuple[str, ...]
     arch: int
     program: str
+
+
+def one_tile_each(table: str) -> str:
+    """conv_kernels.inc with the smallest tensor-core tile of each direction and type alone.
+
+    ThreadSanitizer's code is slow to compile, and all tiles are made of the same.
+    """
+    rows = {}
+    for number, line in enumerate(table.splitlines()):
+        on_tensor_cores = line.startswith("CNNKERN_MMA")
+        rows[re.sub(r"(\d+, ){2}\d+\)$", "", line) if on_tensor_cores else number] = line
+    return "\n".join(rows.values()) + "\n"
+
+
+def object_of(source: Path) -> str:
+    return f"{source.relative_to(ROOT).as_posix().replace('/', '_')}.o"
+
+
+def fast_object(source: Path, arch: int) -> Path:
+    """Where `fast` has the object of a source: kernels and plans are those of tools/build.py."""
+    if source in emulator_sources():
+        return OUT / "fast" / "host" / object_of(source)
+    return (
+        LIBRARY / ("host" if source.suffix == ".cpp" else f"emulated_sm{arch}") / object_of(source)
+    )
 
 
 def build(variant: str, overlays: Sequence[Overlay] = ()) -> Path:
@@ -96,44 +123,53 @@ def build(variant: str, overlays: Sequence[Overlay] = ()) -> Path:
 def _build(variant: str, overlays: Sequence[Overlay]) -> Path:
     folder = OUT / variant
     folder.mkdir(parents=True, exist_ok=True)
+    if variant == "tsan":
+        table = folder / "cuda/conv/conv_kernels.inc"
+        table.parent.mkdir(parents=True, exist_ok=True)
+        table.write_text(one_tile_each((CSRC / "cuda/conv/conv_kernels.inc").read_text()))
     rules = [
         f"flags = {COMMON} {VARIANTS[variant]}",
-        f"paths = -I{ROOT}/csrc/emulator/include -I{ROOT}/csrc -I{ROOT}/tests/cpp",
+        f"paths = -I{folder} -I{ROOT}/csrc/emulator/include -I{ROOT}/csrc -I{ROOT}/tests/cpp",
         "rule cxx\n  command = g++ -MMD -MF $out.d $flags $overlay $paths $more -c $in -o $out\n"
         "  depfile = $out.d\n  deps = gcc",
-        "rule link\n  command = g++ $flags $in -o $out",
+        "rule link\n  command = g++ $flags $first $in -o $out",
     ]
 
     def compile_one(source: Path, subfolder: str, more: str = "") -> str:
-        out = f"{subfolder}/{source.relative_to(ROOT).as_posix().replace('/', '_')}.o"
+        out = f"{subfolder}/{object_of(source)}"
         rules.append(f"build {out}: cxx {source}\n  more = {more}")
         return out
 
     # The emulator's own code is fast in every variant, none of ThreadSanitizer's business, and has
     # the types of threadIdx and blockIdx for a debugger.
     own = "-O2 -g -fno-sanitize=thread"
-    host = [
+    emulator = [
         compile_one(source, "host", own if source.parent.name == "emulator" else "")
-        for source in host_sources()
+        for source in emulator_sources()
     ]
     tests = ROOT / "tests" / "cpp"
     programs = {}
     if variant != "portable":  # kernels see no difference between the two kinds of fiber
-        kernels = [
-            compile_one(source, f"sm{arch}", arch_flags(arch))
+        sources = [(source, ARCHS[0], "host", "") for source in plan_sources()] + [
+            (source, arch, f"sm{arch}", arch_flags(arch))
             for arch in ARCHS
             for source in kernel_sources()
         ]
+        kernels = emulator + [
+            str(fast_object(source, arch))
+            if variant == "fast"
+            else compile_one(source, subfolder, more)
+            for source, arch, subfolder, more in sources
+        ]
         for name in ("run_problems", "run_large"):
-            programs[name] = kernels + host + [compile_one(tests / f"{name}.cpp", "host")]
+            programs[name] = kernels + [compile_one(tests / f"{name}.cpp", "host")]
         if variant == "fast":
             lister = [compile_one(tests / "list_launches.cpp", "host", arch_flags(80))]
-            programs["list_launches"] = kernels + host + lister
+            programs["list_launches"] = kernels + lister
     units = [
         compile_one(source, "host", arch_flags(80))
         for source in (tests / "test_main.cpp", *unit_sources(variant))
     ]
-    emulator = [out for out in host if "csrc_emulator" in out or "csrc_common" in out]
     programs["test_emulator"] = emulator + units
     classics = ROOT / "tests" / "emulator" / "classics"
     programs["classics"] = emulator + [
@@ -144,10 +180,9 @@ def _build(variant: str, overlays: Sequence[Overlay]) -> Path:
         objects = list(programs[overlay.program])
         for source in overlay.sources:
             edited = overlay.folder / source
-            file = edited if edited.exists() else ROOT / "csrc" / source
-            original = f"sm{overlay.arch}/csrc_{source.replace('/', '_')}.o"
+            file = edited if edited.exists() else CSRC / source
             mutated = f"{overlay.folder}/{Path(source).name}.o"
-            objects[objects.index(original)] = mutated
+            objects.insert(0, mutated)
             rules.append(
                 f"build {mutated}: cxx {file}\n  more = -O1 {arch_flags(overlay.arch)}\n"
                 f"  overlay = -I{overlay.folder}"
@@ -155,16 +190,25 @@ def _build(variant: str, overlays: Sequence[Overlay]) -> Path:
         programs[f"{overlay.folder}/{overlay.program}"] = objects
     for program, objects in programs.items():
         rules.append(f"build {program}: link {' '.join(objects)}")
+        if program.startswith("/"):
+            rules.append("  first = -Wl,-z,muldefs")
     ninja_file = (overlays[0].folder if overlays else folder) / "build.ninja"
     ninja_file.write_text("\n".join(rules) + "\n")
+    if variant == "fast":
+        if not (LIBRARY / "build.ninja").exists():
+            raise RuntimeError("the library has not been built here; run: make build")
+        inside = [Path(name) for name in kernels if name.startswith(str(LIBRARY))]
+        _ninja("-C", LIBRARY, *(name.relative_to(LIBRARY) for name in inside))
+    _ninja("-C", folder, "-f", ninja_file)
+    return folder
+
+
+def _ninja(*arguments: str | Path) -> None:
     jobs = os.environ.get("CNNKERN_JOBS", str(os.cpu_count() or 1))
-    command = ["-C", str(folder), "-f", str(ninja_file), "-j", jobs, "--quiet"]
-    finished = subprocess.run(
-        [sys.executable, "-m", "ninja", *command], capture_output=True, text=True
-    )
+    command = [sys.executable, "-m", "ninja", "-j", jobs, "--quiet", *map(str, arguments)]
+    finished = subprocess.run(command, capture_output=True, text=True)
     if finished.returncode != 0:
         raise RuntimeError(f"building the C++ tests failed:\n{finished.stdout}{finished.stderr}")
-    return folder
 
 
 if __name__ == "__main__":

@@ -33,11 +33,13 @@ def build(overlay: Path | None = None, mutated: tuple[str, ...] = ()) -> Path:
     With `overlay`, a folder laid out as csrc/, the sources named in `mutated` (paths under csrc/)
     are compiled with the overlay's files in place of the original ones, and into the overlay.
     """
-    fast = cpp_build.build("fast")
+    cpp_build.build("fast")
     folder = cpp_build.OUT / "standin"
     folder.mkdir(parents=True, exist_ok=True)
     torch = importlib.util.find_spec("torch").submodule_search_locations[0]
-    stable = "-DTORCH_TARGET_VERSION=0x020d000000000000 -DCNNKERN_CUDA_DISPATCH_KEY=PrivateUse1"
+    stable = (
+        "-O0 -g0 -DTORCH_TARGET_VERSION=0x020d000000000000 -DCNNKERN_CUDA_DISPATCH_KEY=PrivateUse1"
+    )
     rules = [
         f"flags = {cpp_build.COMMON} {cpp_build.VARIANTS['fast']} {cpp_build.arch_flags(ARCH)}",
         f"paths = -I{ROOT}/csrc/emulator/include -I{ROOT}/csrc -isystem {torch}/include "
@@ -49,16 +51,18 @@ def build(overlay: Path | None = None, mutated: tuple[str, ...] = ()) -> Path:
     ]
 
     objects = []
-    for source in (*cpp_build.host_sources(), *cpp_build.kernel_sources(), *SOURCES):
+    parts = (cpp_build.emulator_sources(), cpp_build.plan_sources(), cpp_build.kernel_sources())
+    for source in (*(source for part in parts for source in part), *SOURCES):
         name = source.relative_to(ROOT).as_posix()
         here = source in SOURCES
-        subfolder = "host" if source.suffix == ".cpp" else f"sm{ARCH}"
-        place = folder if here else fast / subfolder
-        out, overlay_flag = f"{place}/{name.replace('/', '_')}.o", ""
+        built = (
+            folder / cpp_build.object_of(source) if here else cpp_build.fast_object(source, ARCH)
+        )
+        out, overlay_flag = str(built), ""
         if overlay is not None and name.removeprefix("csrc/") in mutated:
             replaced = overlay / name.removeprefix("csrc/")
             source = replaced if replaced.exists() else source
-            out, overlay_flag = f"{overlay}/{name.replace('/', '_')}.o", f"-I{overlay}"
+            out, overlay_flag = str(overlay / built.name), f"-I{overlay}"
             here = True
         if here:
             more = stable if source.parent.name == "torch" else ""
