@@ -95,10 +95,14 @@ struct Conv {
     for_each(p.filter, [&](int64_t t, int64_t r, int64_t s) {
       Sum sum = 0;
       for (int64_t n = 0; n < p.n; ++n)
-        for_each(p.output, [&](int64_t z, int64_t y, int64_t x) {
-          const int64_t d = input_at(0, z, t), h = input_at(1, y, r), w = input_at(2, x, s);
-          if (inside(d, h, w, p.input))
-            sum += product(output[out.at(n, k, z, y, x)], input[in.at(n, c, d, h, w)]);
+        for_each({p.output.d, p.output.h, 1}, [&](int64_t z, int64_t y, int64_t) {
+          Sum row = 0;  // of its own: one chain through all pixels would round too often
+          for (int64_t x = 0; x < p.output.w; ++x) {
+            const int64_t d = input_at(0, z, t), h = input_at(1, y, r), w = input_at(2, x, s);
+            if (inside(d, h, w, p.input))
+              row += product(output[out.at(n, k, z, y, x)], input[in.at(n, c, d, h, w)]);
+          }
+          sum += row;
         });
       weight[filter.at(k, c_in_group, t, r, s)] = static_cast<T>(sum);
     });

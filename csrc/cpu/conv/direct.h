@@ -206,30 +206,44 @@ class DirectPlanes {
 inline constexpr int most_sums = vector_bytes == 64 ? 25 : 12, most_run = 5;
 
 /// sums[r][t] += Σ over the grid's pixels of gradient[pixel] · source[pixel + rows[r] + t], a
-/// vector of filters at a time.
+/// vector of filters at a time. Registers sum longest_sum pixels, so that the rounding of a large
+/// plane stays small.
 template <class A, int row_count, int run>
 void correlate(const Extent3& grid, const PaddedPlane& plane, const A* gradient, int64_t pitch,
                const A* source, const int64_t* rows, A* sums) {
-  Vec<A> sum[row_count][run];
-  for (int r = 0; r < row_count; ++r)
-    for (int t = 0; t < run; ++t) sum[r][t] = load<A>(sums + (r * run + t) * lanes<A>);
+  Vec<A> sum[row_count][run] = {};
+  const auto flush = [&] {
+#pragma GCC unroll 12
+    for (int r = 0; r < row_count; ++r)
+#pragma GCC unroll 5
+      for (int t = 0; t < run; ++t) {
+        A* const to = sums + (r * run + t) * lanes<A>;
+        store<A>(to, load<A>(to) + sum[r][t]);
+        sum[r][t] = Vec<A>{};
+      }
+  };
+  int64_t left = longest_sum<A>;
   for (int64_t d = 0; d < grid.d; ++d)
     for (int64_t h = 0; h < grid.h; ++h) {
       const A* from[row_count];
       for (int r = 0; r < row_count; ++r) from[r] = source + plane.at(d, h, 0) + rows[r];
-      for (int64_t w = 0; w < grid.w; ++w, gradient += pitch) {
-        const Vec<A> dy = load<A>(gradient);
+      for (int64_t w = 0; w < grid.w;) {
+        const int64_t end = std::min(w + left, grid.w);
+        left -= end - w;
+        for (; w < end; ++w, gradient += pitch) {
+          const Vec<A> dy = load<A>(gradient);
 #pragma GCC unroll 12
-        for (int r = 0; r < row_count; ++r)
+          for (int r = 0; r < row_count; ++r)
 #pragma GCC unroll 5
-          for (int t = 0; t < run; ++t)
-            sum[r][t] = fma<A>(broadcast(from[r][w + t]), dy, sum[r][t]);
+            for (int t = 0; t < run; ++t)
+              sum[r][t] = fma<A>(broadcast(from[r][w + t]), dy, sum[r][t]);
+        }
+        if (left > 0) continue;
+        flush();
+        left = longest_sum<A>;
       }
     }
-#pragma GCC unroll 12
-  for (int r = 0; r < row_count; ++r)
-#pragma GCC unroll 5
-    for (int t = 0; t < run; ++t) store<A>(sums + (r * run + t) * lanes<A>, sum[r][t]);
+  flush();
 }
 
 template <class T>
