@@ -79,6 +79,7 @@ class Problem:
     dilation: tuple[int, ...]
     ceil_mode: bool
     indices: bool
+    offsets: bool
     adaptive: bool
     fractional: bool
     count_include_pad: bool
@@ -116,6 +117,7 @@ class Problem:
             dilation=row["dilation"],
             ceil_mode=pool and row["ceil_mode"],
             indices=row.get("indices", True),
+            offsets=row.get("offsets", False),
             adaptive=row.get("adaptive", False),
             fractional=row.get("fractional", False),
             count_include_pad=row.get("count_include_pad", True),
@@ -193,7 +195,11 @@ def _run(problem: Problem, ops: Any, *tensors: Tensor) -> Tensor | tuple[Tensor,
     if problem.is_pool:
         pool = (problem.kernel, problem.stride, problem.padding[::2], problem.dilation)
         if problem.direction == "forward":
-            forward = _ops.max_pool_forward if problem.indices else _ops.max_pool_values
+            forward = (
+                _ops.max_pool_offsets if problem.offsets
+                else _ops.max_pool_forward if problem.indices
+                else _ops.max_pool_values
+            )  # fmt: skip
             return forward(ops, *tensors, *pool, problem.ceil_mode)
         return _ops.max_pool_backward(ops, *tensors, problem.input, *pool, problem.ceil_mode)
     if problem.direction == "wgrad":
@@ -283,6 +289,7 @@ def of_layer(layer: torch.nn.Module, input: Tensor, direction: str = "fprop") ->
         input: batched or not; only shape, dtype and memory format matter.
         direction: ``fprop``, ``dgrad`` or ``wgrad`` of the layer's own forward (a pooling has no
             wgrad). A transposed layer's forward is its convolution's dgrad; unfold's dgrad is fold.
+            A max pooling is that of a training step.
 
     >>> of_layer(torch.nn.Conv2d(3, 10, 5, padding=2), torch.zeros(1, 3, 32, 32))
     'n1c3h32w32k10r5s5p2'
@@ -317,6 +324,8 @@ def of_layer(layer: torch.nn.Module, input: Tensor, direction: str = "fprop") ->
     window = _axes("u", stride, 1) + _axes("l", dilation, 1)
     if kind.startswith("MaxPool"):
         options += " maxpool" if direction == "fprop" else " maxpool_backward"
+        differentiable = x.is_floating_point() and not module.return_indices
+        options += " offsets" if differentiable and math.prod(kernel) <= _ops.OFFSET_TAPS else ""
         options += " ceil" if module.ceil_mode else ""
         text = _sizes(tuple(x.shape), kernel, None) + window
         return _canonical(text + _axes("p", _tuple(module.padding, dims), 0) + options)

@@ -38,7 +38,8 @@ def guarded_copy(values: Tensor, offset: int = 1, gap: int = 2) -> Tensor:
     order = sorted(range(values.dim()), key=values.stride, reverse=True)
     dense = values.permute(order)
     shape = [*dense.shape[:-1], gap * dense.shape[-1]]
-    fill = float("nan") if values.is_floating_point() else -(2**40)
+    indices = -(2**40) if values.dtype == torch.int64 else torch.iinfo(torch.uint8).max
+    fill = float("nan") if values.is_floating_point() else indices
     storage = torch.full((offset + math.prod(shape) + 3,), fill, dtype=values.dtype)
     view = storage[offset : offset + math.prod(shape)].view(shape)[..., ::gap].copy_(dense)
     return view.permute(sorted(range(values.dim()), key=order.__getitem__))

@@ -100,7 +100,9 @@ py::dict parse(const std::string& text) {
     result["input"] = spatial(p.input, dims), result["kernel"] = spatial(p.window, dims);
     result["output"] = spatial(p.output, dims), result["stride"] = spatial(p.stride, dims);
     result["padding"] = spatial(p.pad, dims), result["dilation"] = spatial(p.dilation, dims);
-    result["ceil_mode"] = p.ceil_mode, result["indices"] = p.indices;
+    result["ceil_mode"] = p.ceil_mode;
+    result["indices"] = p.indices != PoolIndices::none;
+    result["offsets"] = p.indices == PoolIndices::offsets;
     result["dtype"] = to_string(p.dtype), result["layout"] = to_string(p.layout);
     result["direction"] = to_string(p.direction);
   } else {

@@ -40,6 +40,11 @@ CNNKERN_DEFINE_OPS(CNNKERN_OP_NAMESPACE) {
   m.def(
       "max_pool_forward(Tensor input, SymInt[] kernel_size, SymInt[] stride, SymInt[] padding, "
       "SymInt[] dilation, bool ceil_mode) -> (Tensor, Tensor)");
+  // The same for the backward pass alone: one byte a window, the number of the maximum's tap in it,
+  // row-major (255: no tap is inside). The window has at most 255 taps.
+  m.def(
+      "max_pool_offsets(Tensor input, SymInt[] kernel_size, SymInt[] stride, SymInt[] padding, "
+      "SymInt[] dilation, bool ceil_mode) -> (Tensor, Tensor)");
   // The maxima alone, where nobody asks for a derivative: an eighth of the bytes for float16.
   m.def(
       "max_pool_values(Tensor input, SymInt[] kernel_size, SymInt[] stride, SymInt[] padding, "
@@ -48,7 +53,8 @@ CNNKERN_DEFINE_OPS(CNNKERN_OP_NAMESPACE) {
       "max_pool_backward(Tensor grad_output, Tensor indices, SymInt[] input_size, "
       "SymInt[] kernel_size, SymInt[] stride, SymInt[] padding, SymInt[] dilation, bool ceil_mode) "
       "-> Tensor");
-  // The backward's derivative; only autograd needs the window's parameters.
+  // The backward's derivative. Of both, int64 indices are positions and uint8 ones offsets, whose
+  // windows the parameters say.
   m.def(
       "max_pool_gather(Tensor input, Tensor indices, SymInt[] kernel_size, SymInt[] stride, "
       "SymInt[] padding, SymInt[] dilation, bool ceil_mode) -> Tensor");

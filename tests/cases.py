@@ -22,6 +22,7 @@ OPTIONS = [f"{d} {layout}" for d in ("f32", "f64", "f16", "bf16") for layout in 
 ONCE = ("f64 nchw", "f16 nhwc", "bf16 nchw")
 CONV_DIRECTIONS = ("fprop", "dgrad", "wgrad")
 POOL_DIRECTIONS = ("maxpool", "values", "maxpool_backward")
+OFFSET_DIRECTIONS = ("offsets", "maxpool_backward offsets")
 AVG_DIRECTIONS = ("avgpool", "avgpool_backward", "adaptive_avgpool", "adaptive_avgpool_backward")
 UNFOLD_DIRECTIONS = ("unfold", "fold")
 MMA = ("implicit_gemm_mma", "first_layer")
@@ -109,7 +110,10 @@ def texts(line: str) -> Iterator[str]:
     directions = (
         POOL_DIRECTIONS if problem.is_pool else ("fprop",) if problem.fused else CONV_DIRECTIONS
     )
-    closing = {*CONV_DIRECTIONS, *POOL_DIRECTIONS, *" ".join(OPTIONS).split()} - {"maxpool"}
+    if problem.is_pool and math.prod(problem.kernel) < 256:
+        directions += OFFSET_DIRECTIONS
+    words = " ".join((*CONV_DIRECTIONS, *POOL_DIRECTIONS, *OFFSET_DIRECTIONS, *OPTIONS)).split()
+    closing = {*words} - {"maxpool"}
     if closing.intersection(line.split()):  # "maxpool" only says that it is a pooling
         yield line
         return
@@ -222,7 +226,8 @@ def pool_indices(problem: Problem) -> torch.Tensor:
     if problem.operation == "window_pool":
         samples = window_samples(problem).numpy()
         return torch.from_numpy(reference.window_max_pool(problem, x, samples)[1])
-    return torch.from_numpy(reference.max_pool(problem, x)[1])
+    at = reference.max_pool(problem, x)[1]
+    return torch.from_numpy(reference.tap_numbers(problem, at) if problem.offsets else at)
 
 
 def window_samples(problem: Problem) -> torch.Tensor:
@@ -233,9 +238,11 @@ def window_samples(problem: Problem) -> torch.Tensor:
 
 
 def prepared(problem: Problem, values: list[torch.Tensor]) -> list[torch.Tensor]:
-    """In the problem's layout and dtype; indices stay int64, which 16 bits would round."""
-    indices = replace(problem, dtype=torch.int64)
-    return [(problem if v.is_floating_point() else indices).tensor(v) for v in values]
+    """In the problem's layout and dtype; indices stay integers, which 16 bits would round."""
+    return [
+        (problem if v.is_floating_point() else replace(problem, dtype=v.dtype)).tensor(v)
+        for v in values
+    ]
 
 
 def expected(problem: Problem, values: list[torch.Tensor]) -> np.ndarray:
@@ -252,7 +259,8 @@ def expected(problem: Problem, values: list[torch.Tensor]) -> np.ndarray:
     if problem.is_pool:
         if problem.direction == "forward":
             return reference.max_pool(problem, first)[0]
-        return reference.max_pool_backward(problem, first, others[0])
+        at = pool_indices(replace(problem, offsets=False)).numpy()
+        return reference.max_pool_backward(problem, first, at)
     result = getattr(reference, problem.direction)(problem, first, others[0])
     if len(others) > 1:
         result = result + others[1].reshape(-1, *[1] * (result.ndim - 2))

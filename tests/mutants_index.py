@@ -29,6 +29,7 @@ SPLIT = "n4c5h16w17k6r3s3p1 wgrad nchw"
 DIRECT_UNEVEN = "n1c3h6w5k4r4s3pt1pb2pl2pr1uh2uw1lh1lw2"
 POOL_WIDE = "n2c8h5w6r3s3u2p1 maxpool"
 POOL_UNEVEN = "n2c3h9w8r3s2uh2uw2ph1pw1 maxpool"
+POOL_PADDED = "n2c3h9w8r3s3uw2p1lw2 maxpool offsets"  # and with columns between the taps
 
 MASKS = [
     *of(
@@ -267,19 +268,30 @@ STRIDES = [
         "stride, offset or tap",
         *(POOL, "n2c3h9w8r2s2uh1uw1lh2lw3 maxpool", "max_pool_forward"),
         ("pool_dilation", POOL, "step = int64_t{p.w.dilation}", "step = int64_t{p.h.dilation}"),
-        ("pool_distance", POOL, "distance += p.w.dilation;", "distance += 1;"),
+        ("pool_distance", POOL, "offsets ? 1 : p.w.dilation;", "1;"),
         ("pool_tie", POOL, "value > best[v] ||", "value >= best[v] ||"),
     ),
     *of(
         "stride, offset or tap",
         *(POOL, f"{POOL_WIDE} nhwc", "max_pool_forward_nhwc"),
         ("pool_vectors_of_the_input", POOL, "p.c / V, p.input", "p.c, p.input"),
-        ("pool_indices_of_a_vector", POOL, "best_at[v] = distance;", "best_at[0] = distance;"),
+        ("pool_indices_of_a_vector", POOL, "best_at[v] = place;", "best_at[0] = place;"),
     ),
     *of(
         "stride, offset or tap",
         *(POOL, f"{POOL_WIDE}_backward nhwc", "max_pool_backward_nhwc"),
-        ("pool_index_of_a_channel", POOL, "index[v] == own_index", "index[0] == own_index"),
+        ("pool_index_of_a_channel", POOL, "index[v] == own", "index[0] == own"),
+    ),
+    *of(
+        "stride, offset or tap",
+        *(POOL, POOL_PADDED, "max_pool_forward"),
+        ("pool_first_tap_inside", POOL, "p.number(ds.first, hs.first", "p.number(ds.first, 0"),
+    ),
+    *of(
+        "stride, offset or tap",
+        *(POOL, POOL_PADDED.replace("maxpool", "maxpool_backward"), "max_pool_backward"),
+        ("pool_between_taps", STRIDED_AXIS, "past == 0 ? tap : -1", "tap"),
+        ("pool_row_of_taps", POOL, "own = s < 0 ? -1 : row + s;", "own = s < 0 ? -1 : s;"),
     ),
     *of(
         "launch",

@@ -152,8 +152,15 @@ CUTS = [
     cut(
         "saved_index",
         POOL,
-        "const int64_t index = load_global_readonly",
-        "const int index = load_global_readonly",
+        "int64_t index = load_global_readonly",
+        "int index = load_global_readonly",
         *(POOL, LARGE_POOL, "max_pool_gather"),
+    ),
+    cut(
+        "index_of_a_tap",
+        POOL,
+        "int64_t index_of_tap(",
+        "int index_of_tap(",
+        *(POOL, f"{LARGE_POOL} offsets", "max_pool_gather"),
     ),
 ]

@@ -121,6 +121,17 @@ def max_pool(problem: Problem, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return y, at
 
 
+def tap_numbers(problem: Problem, at: np.ndarray) -> np.ndarray:
+    """Of the taps at flat positions, within their windows, row-major; 255 where there is none."""
+    numbers = np.zeros_like(at)
+    places = np.unravel_index(np.maximum(at, 0), problem.input)
+    windows = np.indices(problem.output)
+    for axis, (place, window) in enumerate(zip(places, windows)):
+        start = window * problem.stride[axis] - problem.padding[2 * axis]
+        numbers = numbers * problem.kernel[axis] + (place - start) // problem.dilation[axis]
+    return np.where(at < 0, 255, numbers).astype(np.uint8)
+
+
 def max_pool_backward(problem: Problem, dy: np.ndarray, at: np.ndarray) -> np.ndarray:
     n, c = dy.shape[:2]
     size = int(np.prod(problem.input))

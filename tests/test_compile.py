@@ -110,7 +110,7 @@ def test_export():
 
 
 def samples():
-    """(operator, arguments) for all seven operators, in both memory formats."""
+    """(operator, arguments) of convolution and max pooling, in both memory formats."""
     for last in (False, True):
         form = torch.channels_last if last else torch.contiguous_format
 
@@ -131,12 +131,16 @@ def samples():
         yield "max_pool_values", (x, *pool)
         yield "max_pool_backward", (y, at, [7, 6], *pool)
         yield "max_pool_gather", (x, at, *pool)
+        _, numbers = torch.ops.cnnkern.max_pool_offsets(x, *pool)
+        yield "max_pool_offsets", (x, *pool)
+        yield "max_pool_backward", (y, numbers, [7, 6], *pool)
+        yield "max_pool_gather", (x, numbers, *pool)
     yield "conv_forward", (torch.randn(2, 3, 9), torch.randn(4, 3, 3), None, [1], [1, 0], [1], 1)
     yield "max_pool_forward", (torch.randn(2, 3, 9), [3], [2], [1], [1], False)
 
 
 @pytest.mark.parametrize("namespace", ["cnnkern", "cnnkern_emulator"])
-@pytest.mark.parametrize("index", range(18))
+@pytest.mark.parametrize("index", range(26))
 def test_opcheck(index, namespace):
     if namespace == "cnnkern_emulator" and (reason := cases.has_emulator()):
         pytest.skip(reason)

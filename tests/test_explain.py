@@ -129,6 +129,8 @@ def test_profile_of_an_aligned_channels_last_problem():
         ("n4c64h29w28r3s3u2p1 maxpool", "max_pool_forward_nhwc", False),
         ("n4c64h29w28r3s3u2p1 maxpool values", "max_pool_forward_nhwc", True),
         ("n4c64h29w28r3s3u2p1 maxpool_backward", "max_pool_backward_nhwc", False),
+        ("n4c64h29w28r3s3u2p1 maxpool offsets", "max_pool_forward_nhwc", False),
+        ("n4c64h29w28r3s3u2p1 maxpool_backward offsets", "max_pool_backward_nhwc", False),
         ("n4c64h29w28r3s3u2p1 avgpool exclude_pad", "avg_pool_forward_nhwc", True),
         ("n4c64h29w28r3s3u2p1 avgpool_backward", "avg_pool_backward_nhwc", True),
         ("n4c64h29w28r6s7 adaptive_maxpool", "window_max_pool_forward_nhwc", False),

@@ -227,6 +227,7 @@ def operators():
     yield "max_pool_backward", [y, at], ([7, 6], *pool)
     yield "max_pool_gather", [x, at], pool
     yield "max_pool_values", [x], pool
+    yield "max_pool_offsets", [x], pool
     residual = torch.randn_like(dy)
     yield "conv_bias_act", [x, w, b, residual], (*window, "gelu", True, None)
     average = ([3, 2], [2, 2], [1, 0], [1, 1], True, False, None)

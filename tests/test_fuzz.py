@@ -95,7 +95,8 @@ def max_pooling(draw) -> str:
     dims, text = strided_windows(draw)
     ceil = draw(st.sampled_from(["", " ceil"]))
     direction = draw(st.sampled_from(("maxpool", "maxpool values", "maxpool_backward")))
-    return f"{text} {options(draw, dims)} {direction}{ceil}"
+    offsets = "" if "values" in direction else draw(st.sampled_from(["", " offsets"]))
+    return f"{text} {options(draw, dims)} {direction}{offsets}{ceil}"
 
 
 @st.composite

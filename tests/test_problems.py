@@ -36,6 +36,9 @@ def test_text_parses_to_itself(line):
         ("n1c3h8w8k4r3s3 maxpool", "takes no k"),
         ("n1c3h8w8k4r3s3 avgpool", "takes no k"),
         ("n1c3h8w8r3s3 avgpool maxpool", "is more than one kind of pooling"),
+        ("n1c3h8w8r3s3 avgpool offsets", "has window offsets, which only maxpool"),
+        ("n1c3h8w8r3s3 maxpool values offsets", "has window offsets, which only maxpool"),
+        ("n1c3h16w16r16s16 maxpool offsets", "numbers at most 255 taps"),
         ("n1c3h8w8r3s3 maxpool divisor3", "has options of an average pooling, but is none"),
         ("n1c3h8w8r3s3u2 adaptive_avgpool", "is adaptive and takes no stride"),
         ("n1c3h8w8r3s3 odd_avgpool", "'odd_avgpool' is no option"),
@@ -65,8 +68,10 @@ def layers():
     yield nn.Conv2d(4, 6, 3, padding=1, padding_mode="reflect"), (1, 4, 9, 8), "n1c4h11w10k6r3s3"
     yield nn.Conv3d(2, 3, 3, dilation=(1, 2, 1)), (1, 2, 5, 6, 7), "n1c2d5h6w7k3t3r3s3lh2"
     yield nn.ConvTranspose2d(6, 4, 3, stride=2), (2, 6, 4, 4), "n2c4h9w9k6r3s3u2 dgrad"
-    yield nn.MaxPool2d(3, 2, 1), (2, 4, 9, 9), "n2c4h9w9r3s3u2p1 maxpool"
-    yield nn.MaxPool1d(2, ceil_mode=True), (4, 9), "n1c4w9s2u2 maxpool ceil"
+    yield nn.MaxPool2d(3, 2, 1), (2, 4, 9, 9), "n2c4h9w9r3s3u2p1 maxpool offsets"
+    yield nn.MaxPool1d(2, ceil_mode=True), (4, 9), "n1c4w9s2u2 maxpool offsets ceil"
+    yield nn.MaxPool1d(2, return_indices=True), (4, 9), "n1c4w9s2u2 maxpool"
+    yield nn.MaxPool2d(16), (4, 16, 16), "n1c4h16w16r16s16u16 maxpool"
     yield nn.AvgPool2d(3, 2, 1), (2, 4, 9, 9), "n2c4h9w9r3s3u2p1 avgpool"
     yield nn.AvgPool1d(2, 1, 0, True, False), (4, 9), "n1c4w9s2 avgpool ceil exclude_pad"
     yield (
@@ -95,7 +100,8 @@ def test_of_layer(layer, shape, text):
     batched = x if x.dim() == len(problem.kernel) + 2 else x.unsqueeze(0)
     result = problems.run(problem, torch.ops.cnnkern, batched, *layer.parameters())
     result = result[0] if isinstance(result, tuple) else result
-    testing.assert_equal(result.reshape(layer(x).shape), layer(x), text)
+    wanted = layer(x)[0] if getattr(layer, "return_indices", False) else layer(x)
+    testing.assert_equal(result.reshape(wanted.shape), wanted, text)
 
 
 def test_of_layer_dtype_and_format():

@@ -30,9 +30,12 @@ from cnnkern._ops.convolution import conv_bias_grad as conv_bias_grad
 from cnnkern._ops.convolution import conv_forward as conv_forward
 from cnnkern._ops.convolution import conv_input_grad as conv_input_grad
 from cnnkern._ops.convolution import conv_weight_grad as conv_weight_grad
+from cnnkern._ops.max_pooling import OFFSET_TAPS as OFFSET_TAPS
 from cnnkern._ops.max_pooling import max_pool_backward as max_pool_backward
 from cnnkern._ops.max_pooling import max_pool_forward as max_pool_forward
 from cnnkern._ops.max_pooling import max_pool_gather as max_pool_gather
+from cnnkern._ops.max_pooling import max_pool_offsets as max_pool_offsets
+from cnnkern._ops.max_pooling import max_pool_saving as max_pool_saving
 from cnnkern._ops.max_pooling import max_pool_values as max_pool_values
 from cnnkern._ops.unfold import fold as fold
 from cnnkern._ops.unfold import unfold as unfold

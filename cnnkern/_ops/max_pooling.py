@@ -1,7 +1,12 @@
-"""Max pooling with indices, its backward, and the backward's derivative."""
+"""Max pooling with indices or window offsets, its backward, and the backward's derivative.
+
+Indices are int64, as torch's; offsets are one byte a window, for nobody but the derivatives. The
+backward and the gather take either: the tensor's dtype says which.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +16,14 @@ from torch import Tensor
 from cnnkern import _library
 from cnnkern._ops._common import Dims, Ints, empty, into_batch
 from cnnkern._shapes import max_pooling as _shapes
+from cnnkern._shapes import require
+
+OFFSET_TAPS = 255  # of a window whose taps one byte can number, beside "none"
+
+
+def _fake_forward(dtype: torch.dtype, x: Tensor, *p: Any) -> tuple[Tensor, Tensor]:
+    size = (*x.shape[:2], *_shapes.pool_output(x, *p))
+    return empty(x, size, x), empty(x, size, x, dtype=dtype)
 
 
 class _MaxPoolForward:
@@ -18,8 +31,7 @@ class _MaxPoolForward:
 
     @staticmethod
     def fake(x: Tensor, *p: Any) -> tuple[Tensor, Tensor]:
-        size = (*x.shape[:2], *_shapes.pool_output(x, *p))
-        return empty(x, size, x), empty(x, size, x, dtype=torch.int64)
+        return _fake_forward(torch.int64, x, *p)
 
     @staticmethod
     def setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -48,6 +60,33 @@ class _MaxPoolForward:
         return (out.unflatten(0, (size, -1)), indices.unflatten(0, (size, -1))), (0, 0)
 
 
+class _MaxPoolOffsets(_MaxPoolForward):
+    """An eighth of the bytes that indices take from the forward to the backward pass."""
+
+    name = "max_pool_offsets"
+
+    @staticmethod
+    def fake(x: Tensor, kernel: Ints, *p: Any) -> tuple[Tensor, Tensor]:
+        require(
+            math.prod(kernel) <= OFFSET_TAPS,
+            f"max_pool: an offset is one byte and numbers at most {OFFSET_TAPS} taps, the window "
+            "has more; use positions",
+        )
+        return _fake_forward(torch.uint8, x, kernel, *p)
+
+    @staticmethod
+    def vmap(ops: Any, size: int, dims: Dims, args: Sequence[Any]) -> tuple[Any, Any]:
+        x, *p = args
+        out, offsets = max_pool_offsets(ops, into_batch(x, dims[0], size), *p)
+        return (out.unflatten(0, (size, -1)), offsets.unflatten(0, (size, -1))), (0, 0)
+
+
+def max_pool_saving(ops: Any, x: Tensor, kernel: Ints, *p: Any) -> tuple[Tensor, Tensor]:
+    """The maxima, and where they were in the fewest bytes that a derivative needs."""
+    fits = math.prod(kernel) <= OFFSET_TAPS
+    return (max_pool_offsets if fits else max_pool_forward)(ops, x, kernel, *p)
+
+
 class _MaxPoolValues:
     """Without indices; whoever differentiates it after all pays for them then."""
 
@@ -65,13 +104,13 @@ class _MaxPoolValues:
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
-        _, indices = max_pool_forward(ctx.ops, x, *ctx.p)
+        _, indices = max_pool_saving(ctx.ops, x, *ctx.p)
         return (max_pool_backward(ctx.ops, grad, indices, x.shape[2:], *ctx.p),)
 
     @staticmethod
     def jvp(ctx: Any, dx: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        _, indices = max_pool_forward(ctx.ops, x, *ctx.p)
+        _, indices = max_pool_saving(ctx.ops, x, *ctx.p)
         return max_pool_gather(ctx.ops, dx, indices, *ctx.p)
 
     @staticmethod
@@ -140,12 +179,14 @@ class _MaxPoolGather:
 
 
 max_pool_forward: Callable[..., tuple[Tensor, Tensor]] = _library.wrap(_MaxPoolForward)
+max_pool_offsets: Callable[..., tuple[Tensor, Tensor]] = _library.wrap(_MaxPoolOffsets)
 max_pool_values: Callable[..., Tensor] = _library.wrap(_MaxPoolValues)
 max_pool_backward: Callable[..., Tensor] = _library.wrap(_MaxPoolBackward)
 max_pool_gather: Callable[..., Tensor] = _library.wrap(_MaxPoolGather)
 
 RULES: tuple[Any, ...] = (
     _MaxPoolForward,
+    _MaxPoolOffsets,
     _MaxPoolValues,
     _MaxPoolBackward,
     _MaxPoolGather,

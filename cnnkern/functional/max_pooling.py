@@ -36,8 +36,12 @@ def _max_pool(
     if return_indices:
         output, indices = _ops.max_pool_forward(*arguments)
         return (output, indices) if has_batch else (output.squeeze(0), indices.squeeze(0))
-    if needs_function((input,)) or torch._C._get_tracing_state() is not None:
+    if torch._C._get_tracing_state() is not None:
         output, _ = _ops.max_pool_forward(*arguments)
+    elif needs_function((input,)):
+        # An exported program keeps to what other runtimes know: indices.
+        exporting = torch.compiler.is_exporting()
+        output, _ = (_ops.max_pool_forward if exporting else _ops.max_pool_saving)(*arguments)
     else:
         output = _ops.max_pool_values(*arguments)
     return output if has_batch else output.squeeze(0)

@@ -37,6 +37,11 @@ void PoolProblem::set_output() {
       fail("pad should be at most half of effective kernel size, but got pad=" + text(pad[axis]) +
            ", kernel_size=" + text(window[axis]) + " and dilation=" + text(dilation[axis]));
   }
+  int64_t taps = 1;  // stays small: a window has at most 2^40 along an axis
+  for (int axis = 0; axis < 3 && taps <= max_offset_taps; ++axis) taps *= window[axis];
+  if (indices == PoolIndices::offsets && taps > max_offset_taps)
+    fail("an offset is one byte and numbers at most " + text(max_offset_taps) +
+         " taps, the window has more; use positions");
   if (c == 0 || input.volume() == 0) {
     const std::string expected =
         spatial_dims == 3

@@ -17,6 +17,14 @@ enum class PoolDirection { forward, backward, gather };
 
 const char* to_string(PoolDirection direction);
 
+/// What forward writes for each window beside its maximum, and the other directions read.
+/// positions: int64, the input's flat position D·H·W within its plane, as
+/// torch.nn.MaxPool2d(return_indices=True) gives; −1 for a window without a pixel.
+/// offsets: one byte, the tap's number (t·R + r)·S + s within its window, and 255 for −1.
+enum class PoolIndices { none, positions, offsets };
+
+inline constexpr int64_t max_offset_taps = 255;  // of a window whose taps a byte can number
+
 struct PoolProblem {
   PoolDirection direction = PoolDirection::forward;
   DType dtype = DType::float32;
@@ -27,7 +35,7 @@ struct PoolProblem {
   Extent3 input, window, output, stride, dilation;
   Extent3 pad{0, 0, 0};
   bool ceil_mode = false;
-  bool indices = true;  // whether forward writes them; the other directions read them
+  PoolIndices indices = PoolIndices::positions;
 
   int64_t input_elements() const { return n * c * input.volume(); }
   int64_t output_elements() const { return n * c * output.volume(); }
@@ -37,18 +45,20 @@ struct PoolProblem {
   int64_t footprint(int axis) const { return (window[axis] - 1) * dilation[axis] + 1; }
 
   /// Sets Z, P, Q as torch does; with ceil_mode the last window must start inside the input or its
-  /// left padding. Throws when a parameter is out of its range.
+  /// left padding. Throws when a parameter is out of its range, or the window too large for
+  /// offsets.
   void set_output();
 
   bool operator==(const PoolProblem&) const = default;
 };
 
-/// Dense tensors in the problem's layout; indices (int64, the input's flat position D·H·W within
-/// its plane, as torch.nn.MaxPool2d(return_indices=True) gives) are null if forward writes none.
+/// Dense tensors in the problem's layout. Of the last two only the one that the problem's
+/// PoolIndices ask for is not null.
 struct PoolTensors {
   void* input = nullptr;
   void* output = nullptr;
   int64_t* indices = nullptr;
+  uint8_t* offsets = nullptr;
 };
 
 }  // namespace cnnkern

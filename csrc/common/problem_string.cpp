@@ -138,8 +138,8 @@ NamedProblem parse_problem(const std::string& text) {
   PoolDirection pool_direction = PoolDirection::forward;
   AvgPoolProblem average;  // its options; the sizes come at the end
   WindowPoolProblem windows;
-  bool ceil_mode = false, values = false, residual = false, preactivation = false, complex = false,
-       tf32 = false;
+  bool ceil_mode = false, values = false, offsets = false, residual = false, preactivation = false,
+       complex = false, tf32 = false;
   std::optional<Activation> activation;
 
   std::istringstream words(text);
@@ -177,6 +177,7 @@ NamedProblem parse_problem(const std::string& text) {
     else if (divisor_in(word) != 0) average.divisor = divisor_in(word);
     else if (word == "ceil") ceil_mode = true;
     else if (word == "values") values = true;
+    else if (word == "offsets") offsets = true;
     else if (word == "tf32") tf32 = true;
     else if (word == "residual") residual = true;
     else if (word == "preactivation") preactivation = true;
@@ -192,8 +193,8 @@ NamedProblem parse_problem(const std::string& text) {
           "is no size list and no option (f32 f64 f16 bf16 u8 i8 i16 i32 i64 nchw nhwc fprop dgrad "
           "wgrad maxpool maxpool_backward avgpool avgpool_backward adaptive_avgpool "
           "adaptive_avgpool_backward adaptive_maxpool adaptive_maxpool_backward fractional_maxpool "
-          "fractional_maxpool_backward max_unpool unfold fold complex ceil values exclude_pad "
-          "divisorM xM tf32, an activation, residual, preactivation)");
+          "fractional_maxpool_backward max_unpool unfold fold complex ceil values offsets "
+          "exclude_pad divisorM xM tf32, an activation, residual, preactivation)");
   }
   if (sizes.empty()) fail(text, "has no size list such as n8c64h56w56k64r3s3p1");
   if (!sizes.count("h") && !sizes.count("w")) fail(text, "gives neither h nor w");
@@ -206,6 +207,8 @@ NamedProblem parse_problem(const std::string& text) {
     fail(text, "has options of an average pooling, but is none");
   if (values && !(result.is_pool && pool_direction == PoolDirection::forward))
     fail(text, "writes values alone, which only maxpool can");
+  if (offsets && (!result.is_pool || values))
+    fail(text, "has window offsets, which only maxpool and maxpool_backward have, beside values");
   if (complex && !(result.is_unfold &&
                    (dtype == DType::float32 || dtype == DType::float64 || dtype == DType::float16)))
     fail(text, "is complex, which only unfold and fold of f16, f32 or f64 are");
@@ -260,7 +263,10 @@ NamedProblem parse_problem(const std::string& text) {
     p.spatial_dims = g.spatial_dims;
     p.n = get("n"), p.c = get("c");
     p.input = g.input, p.window = g.filter, p.stride = g.stride, p.dilation = g.dilation;
-    p.pad = g.pad_begin, p.ceil_mode = ceil_mode, p.indices = !values;
+    p.pad = g.pad_begin, p.ceil_mode = ceil_mode;
+    p.indices = values    ? PoolIndices::none
+                : offsets ? PoolIndices::offsets
+                          : PoolIndices::positions;
     p.set_output();
   } else {
     if (!sizes.count("k")) fail(text, "is a convolution and needs k, the number of filters");
@@ -314,7 +320,8 @@ std::string to_string(const PoolProblem& problem) {
   append_axes(out, "l", problem.dilation, problem.spatial_dims, 1);
   append_options(out, problem.dtype, problem.layout);
   out << (problem.direction == PoolDirection::backward ? " maxpool_backward" : " maxpool");
-  if (!problem.indices) out << " values";
+  if (problem.indices == PoolIndices::none) out << " values";
+  if (problem.indices == PoolIndices::offsets) out << " offsets";
   if (problem.ceil_mode) out << " ceil";
   return out.str();
 }

@@ -10,12 +10,12 @@
 //   pf pk pt pb pl pr: padding of one side (front back top bottom left right)
 // Left out: n, g, u and l are 1, p is 0, w is h, s is r. Only w makes a problem 1-d, d makes it
 // 3-d. Options: f32 f64 f16 bf16 u8 i8 i16 i32 i64, nchw nhwc, fprop dgrad wgrad, maxpool (forward)
-// maxpool_backward, values (maxpool without indices), avgpool avgpool_backward adaptive_avgpool
-// adaptive_avgpool_backward, ceil, exclude_pad (not count_include_pad) and divisorM
-// (divisor_override) of avgpool, xM (how often the layer occurs), tf32 (a f32 convolution's
-// operands may be rounded to it). fprop alone: an activation (relu relu6 tanh sigmoid gelu silu
-// hardswish), residual (added before it), preactivation (kept). A word before the sizes is the
-// layer's name. In adaptive_avgpool t r s are the output's sizes.
+// maxpool_backward, values (maxpool without indices), offsets (bytes for indices), avgpool
+// avgpool_backward adaptive_avgpool adaptive_avgpool_backward, ceil, exclude_pad (not
+// count_include_pad) and divisorM (divisor_override) of avgpool, xM (how often the layer occurs),
+// tf32 (a f32 convolution's operands may be rounded to it). fprop alone: an activation (relu relu6
+// tanh sigmoid gelu silu hardswish), residual (added before it), preactivation (kept). A word
+// before the sizes is the layer's name. In adaptive_avgpool t r s are the output's sizes.
 //
 // Max pooling over windows of its own: adaptive_maxpool, fractional_maxpool, each with _backward,
 // and max_unpool. t r s are the number of windows, and u is the size of a fractional one;

@@ -115,6 +115,7 @@ struct MaxPool {
   T* input;
   T* output;
   int64_t* indices;
+  uint8_t* offsets;
   Strides in, out;
 
   MaxPool(const PoolProblem& problem, const PoolTensors& tensors)
@@ -122,6 +123,7 @@ struct MaxPool {
         input(static_cast<T*>(tensors.input)),
         output(static_cast<T*>(tensors.output)),
         indices(tensors.indices),
+        offsets(tensors.offsets),
         in(dense_strides(p.layout, p.c, p.input)),
         out(dense_strides(p.layout, p.c, p.output)) {}
 
@@ -129,12 +131,27 @@ struct MaxPool {
     return (d * p.input.h + h) * p.input.w + w;
   }
 
+  // The position of the tap of that number, or -1.
+  int64_t position_of(int64_t z, int64_t y, int64_t x, int64_t number) const {
+    const int64_t s = number % p.window.w, r = number / p.window.w % p.window.h;
+    const int64_t t = number / p.window.w / p.window.h;
+    const int64_t d = z * p.stride.d + t * p.dilation.d - p.pad.d;
+    const int64_t h = y * p.stride.h + r * p.dilation.h - p.pad.h;
+    const int64_t w = x * p.stride.w + s * p.dilation.w - p.pad.w;
+    return t < p.window.d && inside(d, h, w, p.input) ? flat(d, h, w) : -1;
+  }
+
+  // The position saved for a window, `at` of them.
+  int64_t saved(int64_t z, int64_t y, int64_t x, int64_t at) const {
+    return offsets ? position_of(z, y, x, offsets[at]) : indices[at];
+  }
+
   void forward(int64_t n, int64_t c) const {
     using Value = std::conditional_t<std::is_integral_v<T>, T, accumulator_t<T>>;
     using Limits = std::numeric_limits<Value>;
     for_each(p.output, [&](int64_t z, int64_t y, int64_t x) {
       Value best = Limits::has_infinity ? -Limits::infinity() : Limits::lowest();
-      int64_t best_index = -1;
+      int64_t best_index = -1, best_number = -1;
       for_each(p.window, [&](int64_t t, int64_t r, int64_t s) {
         const int64_t d = z * p.stride.d + t * p.dilation.d - p.pad.d;
         const int64_t h = y * p.stride.h + r * p.dilation.h - p.pad.h;
@@ -144,11 +161,13 @@ struct MaxPool {
         if (best_index < 0 || value > best || std::isnan(value)) {
           best = value;
           best_index = flat(d, h, w);
+          best_number = (t * p.window.h + r) * p.window.w + s;
         }
       });
       const int64_t at = out.at(n, c, z, y, x);
       output[at] = static_cast<T>(best);
       if (indices) indices[at] = best_index;
+      if (offsets) offsets[at] = static_cast<uint8_t>(best_number);
     });
   }
 
@@ -168,7 +187,8 @@ struct MaxPool {
         for (int64_t y = first_window(1, h); y <= last_window(1, h); ++y)
           for (int64_t x = first_window(2, w); x <= last_window(2, w); ++x) {
             const int64_t at = out.at(n, c, z, y, x);
-            if (indices[at] == flat(d, h, w)) sum += static_cast<accumulator_t<T>>(output[at]);
+            if (saved(z, y, x, at) == flat(d, h, w))
+              sum += static_cast<accumulator_t<T>>(output[at]);
           }
       input[in.at(n, c, d, h, w)] = static_cast<T>(sum);
     });
@@ -176,7 +196,7 @@ struct MaxPool {
 
   void gather(int64_t n, int64_t c) const {
     for_each(p.output, [&](int64_t z, int64_t y, int64_t x) {
-      const int64_t at = out.at(n, c, z, y, x), index = indices[at];
+      const int64_t at = out.at(n, c, z, y, x), index = saved(z, y, x, at);
       const bool valid = index >= 0 && index < p.input.volume();
       output[at] = valid ? input[in.at(n, c, 0, 0, 0) + index * in.space.w] : T(0.0f);
     });

@@ -18,7 +18,7 @@ void reference_bias_grad(const ConvProblem& problem, const ConvTensors& tensors,
 
 /// Max pooling. A window without a tap inside the input gives −inf (of integers
 /// the least) and the index −1. backward sums,
-/// for each input element, the gradients of the windows whose index names it; other indices add
+/// for each input element, the gradients of the windows whose index or offset names it; others add
 /// nothing. gather gives 0 where the index is outside the plane.
 void reference_pool(const PoolProblem& problem, const PoolTensors& tensors,
                     const ParallelFor& parallel);

@@ -46,6 +46,8 @@ void emulate_pool(const PoolPlan& plan, const PoolProblem& p, const PoolTensors&
       {"output", tensors.output, size, p.output_elements(), !backward},
       {"indices", tensors.indices, 8, tensors.indices == nullptr ? 0 : p.output_elements(),
        forward},
+      {"offsets", tensors.offsets, 1, tensors.offsets == nullptr ? 0 : p.output_elements(),
+       forward},
   });
   launch_pool(plan, p, tensors, nullptr);
 }

@@ -21,19 +21,23 @@ PoolProblem pool_problem(const Tensor& tensor, const PoolArguments& arguments) {
   return problem;
 }
 
-void check_indices(const Tensor& indices) {
-  if (indices.scalar_type() != ScalarType::Long)
-    fail(std::string("max_pool: expected indices of dtype int64, but got ") +
-         torch::headeronly::toString(indices.scalar_type()));
+PoolIndices kind_of(const Tensor& indices) {
+  if (indices.scalar_type() == ScalarType::Long) return PoolIndices::positions;
+  if (indices.scalar_type() == ScalarType::Byte) return PoolIndices::offsets;
+  fail(
+      std::string("max_pool: expected indices of dtype int64 or offsets of dtype uint8, but got ") +
+      torch::headeronly::toString(indices.scalar_type()));
 }
 
 }  // namespace
 
-PoolProblem pool_forward_problem(const Tensor& input, const PoolArguments& arguments) {
+PoolProblem pool_forward_problem(const Tensor& input, const PoolArguments& arguments,
+                                 PoolIndices indices) {
   check_rank(input, "input", "max_pool");
   PoolProblem problem = pool_problem(input, arguments);
   problem.layout = common_layout(input, input);
   problem.input = spatial_sizes(input);
+  problem.indices = indices;
   problem.set_output();
   return problem;
 }
@@ -41,8 +45,8 @@ PoolProblem pool_forward_problem(const Tensor& input, const PoolArguments& argum
 PoolProblem pool_backward_problem(const Tensor& grad_output, const Tensor& indices,
                                   const IntList& input_size, const PoolArguments& arguments) {
   check_rank(grad_output, "grad_output", "max_pool");
-  check_indices(indices);
   PoolProblem problem = pool_problem(grad_output, arguments);
+  problem.indices = kind_of(indices);
   problem.direction = PoolDirection::backward;
   problem.layout = common_layout(grad_output, indices);
   problem.input =
@@ -57,14 +61,20 @@ PoolProblem pool_backward_problem(const Tensor& grad_output, const Tensor& indic
   return problem;
 }
 
-PoolProblem pool_gather_problem(const Tensor& input, const Tensor& indices) {
+PoolProblem pool_gather_problem(const Tensor& input, const Tensor& indices,
+                                const PoolArguments& arguments) {
   check_rank(input, "input", "max_pool");
-  check_indices(indices);
   if (indices.dim() != input.dim() || indices.size(0) != input.size(0) ||
       indices.size(1) != input.size(1))
     fail("max_pool: indices of size " + sizes_text(indices) + " do not belong to input of size " +
          sizes_text(input));
+  const PoolIndices kind = kind_of(indices);
   PoolProblem problem;
+  if (kind == PoolIndices::offsets) {  // which mean nothing without the windows
+    problem = pool_forward_problem(input, arguments, kind);
+    if (!(problem.output == spatial_sizes(indices)))
+      fail("max_pool: offsets of size " + sizes_text(indices) + " do not belong to this pooling");
+  }
   problem.direction = PoolDirection::gather;
   problem.dtype = dtype_of(input, "input");
   problem.layout = common_layout(input, indices);

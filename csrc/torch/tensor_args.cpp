@@ -142,6 +142,10 @@ Tensor allocate_indices(const IntList& sizes, const Tensor& like, Layout layout)
   return allocate_as(sizes, like, layout, aoti_torch_dtype_int64());
 }
 
+Tensor allocate_offsets(const IntList& sizes, const Tensor& like, Layout layout) {
+  return allocate_as(sizes, like, layout, aoti_torch_dtype_uint8());
+}
+
 IntList tensor_sizes(int64_t n, int64_t c, const Extent3& spatial, int spatial_dims) {
   IntList sizes = {n, c};
   for (int axis = 3 - spatial_dims; axis < 3; ++axis) sizes.push_back(spatial[axis]);

@@ -37,7 +37,8 @@ Layout common_layout(const Tensor& a, const Tensor& b);
 /// The tensor itself if it is dense in that layout, else a copy that is.
 Tensor in_layout(const Tensor& tensor, Layout layout);
 Tensor allocate(const IntList& sizes, const Tensor& like, Layout layout);
-Tensor allocate_indices(const IntList& sizes, const Tensor& like, Layout layout);
+Tensor allocate_indices(const IntList& sizes, const Tensor& like, Layout layout);  // int64
+Tensor allocate_offsets(const IntList& sizes, const Tensor& like, Layout layout);  // uint8
 
 /// {n, c, spatial…} with only the spatial dimensions that the problem has.
 IntList tensor_sizes(int64_t n, int64_t c, const Extent3& spatial, int spatial_dims);

@@ -260,10 +260,13 @@ class LargePool {
         out_(cpu::dense_strides(p_.layout, p_.c, p_.output)),
         input_(p_.input_elements()),
         output_(p_.output_elements()),
-        indices_(p_.output_elements()) {}
+        indices_(p_.output_elements()),
+        offsets_(p_.output_elements()) {}
 
   PoolTensors tensors() {
-    return {input_.data(), output_.data(), p_.indices ? indices_.data() : nullptr};
+    return {input_.data(), output_.data(),
+            p_.indices == PoolIndices::positions ? indices_.data() : nullptr,
+            p_.indices == PoolIndices::offsets ? offsets_.data() : nullptr};
   }
 
   void expect(uint64_t block) {
@@ -280,11 +283,16 @@ class LargePool {
   void check() {
     values_.check(p_.direction == PoolDirection::backward ? input_ : output_, "the result");
     written_indices_.check(indices_, "the indices");
+    written_offsets_.check(offsets_, "the offsets");
   }
 
  private:
   int64_t index_in_plane(const Extent3& i) const {
     return (i.d * p_.input.h + i.h) * p_.input.w + i.w;
+  }
+
+  uint8_t number_in_window(const Extent3& t) const {
+    return static_cast<uint8_t>((t.d * p_.window.h + t.h) * p_.window.w + t.w);
   }
 
   Extent3 meet(const Extent3& o, const Extent3& t) const {
@@ -297,14 +305,17 @@ class LargePool {
   void expect_forward(const Position& y, int64_t offset) {
     float best = 0;
     int64_t best_index = -1;
+    uint8_t best_offset = 255;
     for_each(p_.window, [&](const Extent3& tap) {
       const Extent3 i = meet(y.at, tap);
       if (!inside(i, p_.input)) return;
       const float value = touch(input_, at(in_, y.n, y.c, i));
-      if (value > best) best = value, best_index = index_in_plane(i);
+      if (value > best)
+        best = value, best_index = index_in_plane(i), best_offset = number_in_window(tap);
     });
     values_.add(output_, offset, best);
-    if (p_.indices) written_indices_.add(indices_, offset, best_index);
+    if (p_.indices == PoolIndices::positions) written_indices_.add(indices_, offset, best_index);
+    if (p_.indices == PoolIndices::offsets) written_offsets_.add(offsets_, offset, best_offset);
   }
 
   /// A window's offset decides which of its taps it names, so all elements agree about it.
@@ -320,15 +331,18 @@ class LargePool {
       const int64_t window = at(out_, x.n, x.c, o);
       const float gradient = touch(output_, window);
       const auto choice = static_cast<int64_t>(hash(window) % 4096);
-      const Extent3 named =
-          meet(o, {choice % p_.window.d, choice / 8 % p_.window.h, choice / 64 % p_.window.w});
+      const Extent3 chosen{choice % p_.window.d, choice / 8 % p_.window.h,
+                           choice / 64 % p_.window.w};
+      const Extent3 named = meet(o, chosen);
       indices_[window] = index_in_plane(named);
+      offsets_[window] = number_in_window(chosen);
       if (named == x.at) sum += gradient;
     });
     values_.add(input_, offset, sum);
   }
 
   void expect_gather(const Position& y, int64_t offset) {
+    if (p_.indices == PoolIndices::offsets) return expect_gather_by_offset(y, offset);
     const auto volume = static_cast<uint64_t>(p_.input.volume());
     const auto index = static_cast<int64_t>(hash(offset) % volume);
     indices_[offset] = index;
@@ -336,13 +350,27 @@ class LargePool {
     values_.add(output_, offset, touch(input_, at(in_, y.n, y.c, there.at)));
   }
 
+  /// The last tap that is inside.
+  void expect_gather_by_offset(const Position& y, int64_t offset) {
+    float value = 0;
+    for_each(p_.window, [&](const Extent3& tap) {
+      const Extent3 i = meet(y.at, tap);
+      if (!inside(i, p_.input)) return;
+      offsets_[offset] = number_in_window(tap);
+      value = touch(input_, at(in_, y.n, y.c, i));
+    });
+    values_.add(output_, offset, value);
+  }
+
   PoolProblem p_;
   PoolPlan plan_;
   cpu::Strides in_, out_;
   SparseTensor<float> input_, output_;
   SparseTensor<int64_t> indices_;
+  SparseTensor<uint8_t> offsets_;
   Expectation<float> values_;
   Expectation<int64_t> written_indices_;
+  Expectation<uint8_t> written_offsets_;
 };
 
 }  // namespace cnnkern

@@ -100,10 +100,14 @@ void list_conv(ConvProblem problem, const DeviceCaps& device) {
 }
 
 void list_pool(PoolProblem problem, const DeviceCaps& device) {
-  const PoolTensors tensors{anywhere, anywhere, static_cast<int64_t*>(anywhere)};
+  const PoolTensors tensors{anywhere, anywhere, static_cast<int64_t*>(anywhere),
+                            static_cast<uint8_t*>(anywhere)};
+  using enum PoolDirection;
+  using enum PoolIndices;
   for (const auto& [direction, indices] :
-       {std::pair(PoolDirection::forward, true), std::pair(PoolDirection::forward, false),
-        std::pair(PoolDirection::backward, true), std::pair(PoolDirection::gather, true)}) {
+       {std::pair(forward, positions), std::pair(forward, offsets), std::pair(forward, none),
+        std::pair(backward, positions), std::pair(backward, offsets), std::pair(gather, positions),
+        std::pair(gather, offsets)}) {
     problem.direction = direction, problem.indices = indices;
     for_each_plan(
         names(pool_kernel_table()),

@@ -31,6 +31,7 @@ const std::vector<std::string> default_problems = {
     "n2c3h50000w50000r2s2p1 avgpool",                 // input and output
     "n2c4h20000w20000r3s3p1 maxpool",                 // as above, in vectors
     "n2c4h20000w20000r3s3p1 maxpool values",          // likewise
+    "n2c4h20000w20000r3s3p1 maxpool offsets",         // likewise, beside bytes
     "n2c4h20000w20000r2s2p1 avgpool",                 // likewise
     "n2c40000000h8w4r8s4 avgpool",                    // input
     "n2c3h50000w50000r30000s40000 adaptive_maxpool",  // input, output and indices
@@ -65,7 +66,8 @@ class Runner {
         for (const auto direction :
              {PoolDirection::forward, PoolDirection::backward, PoolDirection::gather}) {
           named.pool.direction = direction;
-          if (named.pool.indices || direction == PoolDirection::forward) run(named.pool, line);
+          if (named.pool.indices != PoolIndices::none || direction == PoolDirection::forward)
+            run(named.pool, line);
         }
     }
   }

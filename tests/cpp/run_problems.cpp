@@ -117,10 +117,14 @@ class Runner {
 
   void run(const PoolProblem& problem, uint64_t seed) {
     run_each(pool_kernel_table(), plan_pool, &Runner::run_pool, problem, seed);
-    if (options_.exactly || problem.direction != PoolDirection::forward) return;
-    PoolProblem values = problem;
-    values.indices = false;
-    run_each(pool_kernel_table(), plan_pool, &Runner::run_pool, values, seed);
+    if (options_.exactly) return;
+    for (const PoolIndices indices : {PoolIndices::none, PoolIndices::offsets}) {
+      PoolProblem other = problem;
+      other.indices = indices;
+      if (indices == PoolIndices::none ? problem.direction == PoolDirection::forward
+                                       : problem.window.volume() <= max_offset_taps)
+        run_each(pool_kernel_table(), plan_pool, &Runner::run_pool, other, seed);
+    }
   }
   void run(const AvgPoolProblem& problem, uint64_t seed) {
     run_each(avg_pool_kernel_table(), plan_avg_pool, &Runner::run_avg_pool, problem, seed);
@@ -315,11 +319,14 @@ class Runner {
     Pair input(p.input_elements(), size, offset(seed, 0));
     Pair output(p.output_elements(), size, offset(seed, 1));
     Pair indices(p.output_elements(), 8, offset(seed, 2));
+    Pair offsets(p.output_elements(), 1, offset(seed, 2));
     for (Pair* tensor : {&input, &output})
       tensor->reference.fill_integers(p.dtype, random, 3);  // few values, so there are ties
     const auto tensors = [&](GuardedBuffer Pair::* side) {
-      return PoolTensors{(input.*side).data(), (output.*side).data(),
-                         p.indices ? (indices.*side).as<int64_t>() : nullptr};
+      return PoolTensors{
+          (input.*side).data(), (output.*side).data(),
+          p.indices == PoolIndices::positions ? (indices.*side).as<int64_t>() : nullptr,
+          p.indices == PoolIndices::offsets ? (offsets.*side).as<uint8_t>() : nullptr};
     };
     // backward and gather follow indices that a forward run has left.
     PoolProblem forward = p;
@@ -328,13 +335,15 @@ class Runner {
       cpu::reference_pool(forward, tensors(&Pair::reference), serial);
       output.reference.fill_integers(p.dtype, random, 3);
       indices.kernel.copy_from(indices.reference);
+      offsets.kernel.copy_from(offsets.reference);
     }
     input.kernel.copy_from(input.reference);
     output.kernel.copy_from(output.reference);
     (p.direction == PoolDirection::backward ? input : output).kernel.fill_nan();
     cpu::reference_pool(p, tensors(&Pair::reference), serial);
     timed(plan.kernel, [&] { arch_.launch_pool(plan, p, tensors(&Pair::kernel)); });
-    return input.compare("input") + output.compare("output") + indices.compare("indices");
+    return input.compare("input") + output.compare("output") + indices.compare("indices") +
+           offsets.compare("offsets");
   }
 
   std::string run_avg_pool(const PoolPlan& plan, const AvgPoolProblem& p, uint64_t seed) {

@@ -239,9 +239,14 @@ void check_pool(PoolProblem p, bool with_nan) {
   input.fill(random, true);
   if (with_nan) input.scatter_specials(random);
   std::vector<int64_t> expected_indices(p.output_elements() + 2, -7);
+  std::vector<uint8_t> expected_offsets(p.output_elements() + 2, 99);
+  const bool with_offsets = p.window.volume() <= max_offset_taps;
   p.direction = PoolDirection::forward;
   const Guarded blank_output = output, blank_input(p.dtype, p.input_elements());
-  cpu::reference_pool(p, {input.data(), output.data(), expected_indices.data() + 1}, in_pieces(1));
+  cpu::reference_pool(p,
+                      {input.data(), output.data(), expected_indices.data() + 1,
+                       with_offsets ? expected_offsets.data() + 1 : nullptr},
+                      in_pieces(1));
   const Guarded expected = output, source = input;
 
   const auto each_kernel = [&](const auto& check) {
@@ -255,39 +260,68 @@ void check_pool(PoolProblem p, bool with_nan) {
         }
   };
   each_kernel([&](const cpu::PoolCpuKernel& kernel, cpu::Isa isa, const std::string& what) {
-    for (const bool with_indices : {true, false}) {
+    for (const PoolIndices kind :
+         {PoolIndices::positions, PoolIndices::offsets, PoolIndices::none}) {
+      if (kind == PoolIndices::offsets && !with_offsets) continue;
       std::vector<int64_t> indices(expected_indices.size(), -7);
+      std::vector<uint8_t> offsets(expected_offsets.size(), 99);
       output = blank_output;
-      kernel.run(p, {input.data(), output.data(), with_indices ? indices.data() + 1 : nullptr}, isa,
-                 in_pieces(5));
+      p.indices = kind;
+      kernel.run(p,
+                 {input.data(), output.data(),
+                  kind == PoolIndices::positions ? indices.data() + 1 : nullptr,
+                  kind == PoolIndices::offsets ? offsets.data() + 1 : nullptr},
+                 isa, in_pieces(5));
       if (!output.same(expected)) fail(what + ": differs from the reference");
-      if (with_indices && indices != expected_indices) fail(what + ": indices differ");
+      if (kind == PoolIndices::positions && indices != expected_indices)
+        fail(what + ": indices differ");
+      if (kind == PoolIndices::offsets && offsets != expected_offsets)
+        fail(what + ": offsets differ");
       if (!input.same(source)) fail(what + ": changed its input");
     }
   });
 
-  p.direction = PoolDirection::gather;
-  output = blank_output;
-  cpu::reference_pool(p, {input.data(), output.data(), expected_indices.data() + 1}, in_pieces(2));
-  if (std::count(expected_indices.begin(), expected_indices.end(), -1) == 0 &&
-      !output.same(expected))
-    fail(to_string(p) + ": gathering the maxima does not give the maxima");
+  // Windows name positions outside their plane, or no tap, which no kernel may touch.
+  const Guarded gradient = [&] {
+    Guarded values = output;
+    values.fill(random, true);
+    return values;
+  }();
+  Guarded gradients[2] = {blank_input, blank_input};
+  for (const PoolIndices kind : {PoolIndices::positions, PoolIndices::offsets}) {
+    const bool offsets = kind == PoolIndices::offsets;
+    if (offsets && !with_offsets) continue;
+    p.indices = kind;
+    const auto tensors = [&] {
+      return PoolTensors{input.data(), output.data(),
+                         offsets ? nullptr : expected_indices.data() + 1,
+                         offsets ? expected_offsets.data() + 1 : nullptr};
+    };
+    p.direction = PoolDirection::gather;
+    input = source, output = blank_output;
+    cpu::reference_pool(p, tensors(), in_pieces(2));
+    if (std::count(expected_indices.begin(), expected_indices.end(), -1) == 0 &&
+        !output.same(expected))
+      fail(to_string(p) + ": gathering the maxima does not give the maxima");
 
-  // Two windows name positions outside their plane, which no kernel may touch.
-  p.direction = PoolDirection::backward;
-  output.fill(random, true);
-  if (expected_indices.size() > 4) {
-    expected_indices[1] = int64_t{1} << 40;
-    expected_indices[expected_indices.size() / 2] = -9;
-  }
-  input = blank_input;
-  cpu::reference_pool(p, {input.data(), output.data(), expected_indices.data() + 1}, in_pieces(1));
-  const Guarded expected_gradient = input;
-  each_kernel([&](const cpu::PoolCpuKernel& kernel, cpu::Isa isa, const std::string& what) {
+    p.direction = PoolDirection::backward;
+    output = gradient, input = blank_input;
+    cpu::reference_pool(p, tensors(), in_pieces(1));
+    gradients[offsets] = input;
+    if (offsets && !gradients[1].same(gradients[0]))
+      fail(to_string(p) + ": offsets and indices lead to other gradients");
+    const size_t middle = expected_indices.size() / 2;
+    if (middle > 2 && offsets) expected_offsets[1] = expected_offsets[middle] = 255;
+    else if (middle > 2) expected_indices[1] = int64_t{1} << 40, expected_indices[middle] = -9;
     input = blank_input;
-    kernel.run(p, {input.data(), output.data(), expected_indices.data() + 1}, isa, in_pieces(5));
-    if (!input.same(expected_gradient)) fail(what + ": differs from the reference");
-  });
+    cpu::reference_pool(p, tensors(), in_pieces(1));
+    const Guarded expected_gradient = input;
+    each_kernel([&](const cpu::PoolCpuKernel& kernel, cpu::Isa isa, const std::string& what) {
+      input = blank_input;
+      kernel.run(p, tensors(), isa, in_pieces(5));
+      if (!input.same(expected_gradient)) fail(what + ": differs from the reference");
+    });
+  }
 }
 
 void check_avg_pool(AvgPoolProblem p, AvgPoolDirection direction) {

@@ -2,9 +2,10 @@
 // set only.
 //
 // Lanes are channels. Every pixel gathers: it adds the gradients of those windows over it whose
-// maximum it is, and is written once. The saved positions of a row of windows are first made
-// integers as wide as the arithmetic type, and stay near for all rows of pixels below them. A task
-// is a row of pixels.
+// maximum it is, and is written once. The saved positions of a row of windows, or the offsets, are
+// first made integers as wide as the arithmetic type, and stay near for all rows of pixels below
+// them. An offset is compared with the number of the window's tap that reads the pixel. A task is a
+// row of pixels.
 // Memory: the positions of as many rows of windows per thread as lie over one row of pixels.
 #pragma once
 
@@ -17,6 +18,13 @@
 #include "cpu/strides.h"
 
 namespace cnnkern::cpu::CNNKERN_CPU_ISA {
+
+/// Which tap of window o reads position i along an axis; negative if i lies between two.
+inline int64_t tap_at(const PoolProblem& p, int axis, int64_t i, int64_t o) {
+  const int64_t distance = i + p.pad[axis] - o * p.stride[axis];
+  if (p.dilation[axis] == 1) return distance;  // a division costs as much as a window
+  return distance % p.dilation[axis] == 0 ? distance / p.dilation[axis] : -1;
+}
 
 /// The windows that reach a position along an axis, and perhaps, if dilated, do not cover it.
 struct WindowsOver {
@@ -39,10 +47,12 @@ class MaxPoolBackward {
   using A = accumulator_t<T>;
   using Index = std::conditional_t<sizeof(A) == 4, int32_t, int64_t>;
 
-  // A window, or the first one of a row, in all channels.
+  // A window, or the first one of a row, in all channels, and what names the pixel in it: of the
+  // row, the number of the tap before which the window's taps along w are counted.
   struct Window {
     const Index* position;
     const T* gradient;
+    Index own;
   };
 
   // What one thread holds.
@@ -58,6 +68,7 @@ class MaxPoolBackward {
         grad_input_(static_cast<T*>(tensors.input)),
         gradient_(static_cast<const T*>(tensors.output)),
         indices_(tensors.indices),
+        offsets_(tensors.offsets),
         row_(p.output.w * p.c) {
     for (int axis = 0; axis < 3; ++axis) over_[axis] = windows_over(p, axis);
     for (int axis = 0; axis < 2; ++axis)
@@ -85,51 +96,65 @@ class MaxPoolBackward {
     windows.clear();
     for (int64_t z = over_[0][d].first; z < over_[0][d].end; ++z)
       for (int64_t y = over_[1][h].first; y < over_[1][h].end; ++y) {
+        int64_t row_of_taps = 0;
+        if (offsets_) {
+          const int64_t t = tap_at(p, 0, d, z), r = tap_at(p, 1, h, y);
+          if (t < 0 || r < 0) continue;
+          row_of_taps = (t * p.window.h + r) * p.window.w;
+        }
         const int64_t place = z % near_[0] * near_[1] + y % near_[1];
         const int64_t row = (n * p.output.d + z) * p.output.h + y;
         Index* const positions = scratch.positions.get() + place * pitch();
-        if (scratch.held[place] != row) bring(indices_ + row * row_, positions);
+        if (scratch.held[place] != row) bring(row * row_, positions);
         scratch.held[place] = row;
-        windows.push_back({positions, gradient_ + row * row_});
+        windows.push_back({positions, gradient_ + row * row_, static_cast<Index>(row_of_taps)});
       }
     const size_t rows = windows.size();
     auto position = static_cast<Index>((d * p.input.h + h) * p.input.w);
     for (int64_t w = 0; w < p.input.w; ++w, ++position, to += p.c) {
       windows.resize(rows);
       for (size_t row = 0; row < rows; ++row)
-        for (int64_t x = over_[2][w].first; x < over_[2][w].end; ++x)
-          windows.push_back({windows[row].position + x * p.c, windows[row].gradient + x * p.c});
-      gather_pixel(std::span<const Window>(windows).subspan(rows), position, to);
+        for (int64_t x = over_[2][w].first; x < over_[2][w].end; ++x) {
+          const int64_t s = offsets_ ? tap_at(p, 2, w, x) : 0;
+          if (s < 0) continue;
+          const auto own = offsets_ ? static_cast<Index>(windows[row].own + s) : position;
+          windows.push_back(
+              {windows[row].position + x * p.c, windows[row].gradient + x * p.c, own});
+        }
+      gather_pixel(std::span<const Window>(windows).subspan(rows), to);
     }
   }
 
-  // Positions outside the plane are nobody's, also those that the narrower integers would alias.
-  void bring(const int64_t* saved, Index* to) const {
+  // Positions outside the plane are nobody's, also those that the narrower integers would alias; so
+  // are offsets of no tap.
+  void bring(int64_t first, Index* to) const {
+    if (offsets_) return static_cast<void>(std::copy_n(offsets_ + first, row_, to));
+    const int64_t* const saved = indices_ + first;
     const auto volume = static_cast<uint64_t>(p.input.volume());
     for (int64_t i = 0; i < row_; ++i)
       to[i] = static_cast<uint64_t>(saved[i]) < volume ? static_cast<Index>(saved[i]) : Index(-1);
   }
 
-  void gather_pixel(std::span<const Window> windows, Index position, T* to) const {
+  void gather_pixel(std::span<const Window> windows, T* to) const {
     const Lanes<A, true> all;
     int64_t c = 0;
-    for (; c + 4 * lanes<A> <= p.c; c += 4 * lanes<A>) gather<4>(windows, position, c, all, to);
-    for (; c + lanes<A> <= p.c; c += lanes<A>) gather<1>(windows, position, c, all, to);
-    if (c < p.c) gather<1>(windows, position, c, Lanes<A, false>{p.c - c}, to);
+    for (; c + 4 * lanes<A> <= p.c; c += 4 * lanes<A>) gather<4>(windows, c, all, to);
+    for (; c + lanes<A> <= p.c; c += lanes<A>) gather<1>(windows, c, all, to);
+    if (c < p.c) gather<1>(windows, c, Lanes<A, false>{p.c - c}, to);
   }
 
   template <int vectors, class Part>
-  static void gather(std::span<const Window> windows, Index position, int64_t c, const Part& part,
-                     T* to) {
-    const Mask<A> own = position - Mask<A>{};
+  static void gather(std::span<const Window> windows, int64_t c, const Part& part, T* to) {
     Vec<A> sums[vectors] = {};
-    for (const Window& window : windows)
+    for (const Window& window : windows) {
+      const Mask<A> own = window.own - Mask<A>{};
       for (int v = 0; v < vectors; ++v) {
         Mask<A> at;
         __builtin_memcpy(&at, window.position + c + v * lanes<A>, sizeof at);
         const Vec<A> gradient = part.load(window.gradient + c + v * lanes<A>);
         sums[v] = add_where_equal<A>(sums[v], at, own, gradient);
       }
+    }
     for (int v = 0; v < vectors; ++v) part.store(to + c + v * lanes<A>, sums[v]);
   }
 
@@ -137,6 +162,7 @@ class MaxPoolBackward {
   T* grad_input_;
   const T* gradient_;
   const int64_t* indices_;
+  const uint8_t* offsets_;
   int64_t row_;               // elements of a row of windows
   int64_t near_[2] = {1, 1};  // rows of windows over a row of pixels at most, along d and h
   std::vector<WindowsOver> over_[3];

@@ -5,8 +5,10 @@
 // the sums is fixed. In nchw a block is one plane; in nhwc it is 16 cache lines of channels, or
 // four where that would leave too few tasks: one line a pixel, pixels a power of two apart, would
 // fall into few sets of the cache. float16 and bfloat16 are summed in a float copy of the block,
-// which is small for that.
+// which is small for that. Offsets are read in nchw only.
 #include <algorithm>
+#include <array>
+#include <limits>
 #include <vector>
 
 #include "cpu/pool/max_pool.h"
@@ -31,13 +33,44 @@ struct Block {
   }
 };
 
-template <class T, class A>
-void add_plane(int64_t positions, int64_t windows, const T* gradient, const int64_t* index,
+// The positions that offsets name. Every plane has the same windows, so the sums of products are
+// taken once.
+class TapPositions {
+ public:
+  explicit TapPositions(const PoolProblem& p) {
+    if (p.indices != PoolIndices::offsets) return;
+    const auto flat = [&](int64_t d, int64_t h, int64_t w) {
+      return (d * p.input.h + h) * p.input.w + w;
+    };
+    from_start_.fill(std::numeric_limits<int64_t>::min() / 2);  // of no tap: outside the plane
+    auto* next = from_start_.data();
+    for (int64_t t = 0; t < p.window.d; ++t)
+      for (int64_t r = 0; r < p.window.h; ++r)
+        for (int64_t s = 0; s < p.window.w; ++s)
+          *next++ = flat(t * p.dilation.d, r * p.dilation.h, s * p.dilation.w);
+    for (int64_t z = 0; z < p.output.d; ++z)
+      for (int64_t y = 0; y < p.output.h; ++y)
+        for (int64_t x = 0; x < p.output.w; ++x)
+          starts_.push_back(
+              flat(z * p.stride.d - p.pad.d, y * p.stride.h - p.pad.h, x * p.stride.w - p.pad.w));
+  }
+
+  int64_t operator()(int64_t window, uint8_t offset) const {
+    return starts_[window] + from_start_[offset];
+  }
+
+ private:
+  std::vector<int64_t> starts_;            // of the windows of a plane
+  std::array<int64_t, 256> from_start_{};  // to the tap of that number
+};
+
+template <class T, class A, class PositionOf>
+void add_plane(int64_t positions, int64_t windows, const T* gradient, const PositionOf& position_of,
                A* sums) {
   std::fill_n(sums, positions, A(0));
 #pragma GCC unroll 4
   for (int64_t window = 0; window < windows; ++window) {
-    const int64_t at = index[window];
+    const int64_t at = position_of(window);
     if (static_cast<uint64_t>(at) < static_cast<uint64_t>(positions))
       sums[at] += static_cast<A>(gradient[window]);
   }
@@ -50,17 +83,25 @@ void scatter_planes(const PoolProblem& p, const PoolTensors& tensors, const Para
   const int64_t positions = p.input.volume(), windows = p.output.volume();
   T* const grad_input = static_cast<T*>(tensors.input);
   const T* const gradient = static_cast<const T*>(tensors.output);
+  const TapPositions taps(p);
   parallel(p.n * p.c, [&](int64_t begin, int64_t end) {
     std::vector<A> copy(std::is_same_v<T, A> ? 0 : positions);
     for (int64_t plane = begin; plane < end; ++plane) {
       T* const to = grad_input + plane * positions;
       const int64_t first = plane * windows;
-      if constexpr (std::is_same_v<T, A>) {
-        add_plane(positions, windows, gradient + first, tensors.indices + first, to);
+      A* sums = copy.data();
+      if constexpr (std::is_same_v<T, A>) sums = to;
+      if (tensors.offsets) {
+        const uint8_t* const offset = tensors.offsets + first;
+        const auto position_of = [&](int64_t window) { return taps(window, offset[window]); };
+        add_plane(positions, windows, gradient + first, position_of, sums);
       } else {
-        add_plane(positions, windows, gradient + first, tensors.indices + first, copy.data());
-        for (int64_t i = 0; i < positions; ++i) to[i] = static_cast<T>(copy[i]);
+        const int64_t* const index = tensors.indices + first;
+        const auto position_of = [&](int64_t window) { return index[window]; };
+        add_plane(positions, windows, gradient + first, position_of, sums);
       }
+      if constexpr (!std::is_same_v<T, A>)
+        for (int64_t i = 0; i < positions; ++i) to[i] = static_cast<T>(copy[i]);
     }
   });
 }

@@ -36,6 +36,8 @@ void run_simd(const PoolProblem& problem, const PoolTensors& tensors, Isa isa,
 std::string refuse_scatter(const PoolProblem& problem, const Isa&) {
   if (problem.direction != PoolDirection::backward)
     return "it computes the backward direction only";
+  if (problem.layout == Layout::nhwc && problem.indices == PoolIndices::offsets)
+    return "in nhwc it reads positions, not offsets";
   return refuse_integers(problem);
 }
 

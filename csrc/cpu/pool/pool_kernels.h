@@ -6,8 +6,9 @@
 // at a time. Where only the maxima are wanted, those of the columns that the windows cover come
 // first, in a row between margins of −∞, then those of the row: no window is at a border. Adaptive
 // windows in nchw: lanes are planes, read element by element. Values are compared in the arithmetic
-// type, beside their positions as integers as wide. A task is a row of
-// outputs of one image (nhwc), of one channel (nchw) or of a vector of them (adaptive).
+// type, beside names of their taps as integers as wide: their positions, or where offsets
+// are saved the taps' numbers. A task is a row of outputs of one image (nhwc), of one channel
+// (nchw) or of a vector of them (adaptive).
 #pragma once
 
 #include <algorithm>
@@ -79,6 +80,9 @@ class MaxPoolForward {
         input_(static_cast<const T*>(tensors.input)),
         output_(static_cast<T*>(tensors.output)),
         indices_(tensors.indices),
+        offsets_(tensors.offsets),
+        moves_(offsets_ ? 0 : 1),
+        name_step_(offsets_ ? 1 : p.dilation.w),
         in_(dense_strides(p.layout, p.c, p.input)),
         out_(dense_strides(p.layout, p.c, p.output)),
         by_channel_(p.layout == Layout::nhwc || adaptive) {
@@ -103,7 +107,7 @@ class MaxPoolForward {
         c = 0;
         ++n;
       };
-      const bool values = !by_channel_ && !indices_;
+      const bool values = !by_channel_ && !indices_ && !offsets_;
       Buffer<A> columns(values ? column_elements() : 0);
       if (values) std::fill_n(columns.get(), column_elements(), nothing);
       for (int64_t task = begin; task < end; ++task, advance()) {
@@ -135,13 +139,19 @@ class MaxPoolForward {
     int64_t output, d, h, t0, t1, r0, r1;
   };
 
-  // body(input row, its flat position) for each row of taps.
+  // The name of what would be the first tap of a row of taps, if the window began at w = 0.
+  int64_t name_of_row(const Row& row, int64_t t, int64_t r) const {
+    if (offsets_) return (t * p.window.h + r) * p.window.w;
+    return ((row.d + t * p.dilation.d) * p.input.h + row.h + r * p.dilation.h) * p.input.w;
+  }
+
+  // body(input row, its name) for each row of taps.
   template <class Body>
   void for_each_tap_row(const Row& row, Body&& body) const {
     for (int64_t t = row.t0; t < row.t1; ++t)
       for (int64_t r = row.r0; r < row.r1; ++r) {
         const int64_t d = row.d + t * p.dilation.d, h = row.h + r * p.dilation.h;
-        body(row.input + d * in_.space.d + h * in_.space.h, (d * p.input.h + h) * p.input.w);
+        body(row.input + d * in_.space.d + h * in_.space.h, name_of_row(row, t, r));
       }
   }
 
@@ -186,10 +196,17 @@ class MaxPoolForward {
   void store_best(int64_t at, const Best& best, int64_t count) const {
     const auto put = [&](const auto& part) {
       part.store(output_ + at, best.value);
-      if (indices_) part.store_indices(indices_ + at, best.index);
+      store_names(part, at, best.index);
     };
     if (count == lanes<A>) put(Lanes<A, true>());
     else put(Lanes<A, false>{count});
+  }
+
+  // Of a window without a tap inside −1, whose low byte is 255.
+  template <class Part>
+  void store_names(const Part& part, int64_t at, Mask<A> names) const {
+    if (indices_) part.store_indices(indices_ + at, names);
+    if (offsets_) part.store_indices(offsets_ + at, names);
   }
 
   // One window of all channels, several vectors of them at a time where there are so many; in nchw
@@ -212,26 +229,26 @@ class MaxPoolForward {
   void pool_window(const Row& row, int64_t x, int64_t c, const Part& part) const {
     const PoolWindow& w = windows_[2][x];
     const int64_t left = w.start + w.first * p.dilation.w;
+    const int64_t left_name = moves_ * w.start + w.first * name_step_;
     Best best[vectors];
     for (Best& each : best) each = start();
     if (row.t0 < row.t1 && row.r0 < row.r1 && w.first < w.end) {
-      const int64_t d = row.d + row.t0 * p.dilation.d, h = row.h + row.r0 * p.dilation.h;
-      const auto first = static_cast<Index>((d * p.input.h + h) * p.input.w + left);
+      const auto first = static_cast<Index>(name_of_row(row, row.t0, row.r0) + left_name);
       for (Best& each : best) each.index = first - Mask<A>{};
     }
-    for_each_tap_row(row, [&](const T* from, int64_t flat) {
+    for_each_tap_row(row, [&](const T* from, int64_t name) {
       const T* taps = from + left * in_.space.w + c * in_.c;
-      Mask<A> index = static_cast<Index>(flat + left) - Mask<A>{};
+      Mask<A> index = static_cast<Index>(name + left_name) - Mask<A>{};
       for (int64_t s = w.first; s < w.end; ++s) {
         for (int v = 0; v < vectors; ++v) best[v].take(part.load(taps + v * lanes<A>), index);
         taps += p.dilation.w * in_.space.w;
-        index += static_cast<Index>(p.dilation.w);
+        index += static_cast<Index>(name_step_);
       }
     });
     for (int v = 0; v < vectors; ++v) {
       const int64_t to = row.output + x * out_.space.w + c * out_.c + v * lanes<A>;
       part.store(output_ + to, best[v].value);
-      if (indices_) part.store_indices(indices_ + to, best[v].index);
+      store_names(part, to, best[v].index);
     }
   }
 
@@ -278,16 +295,15 @@ class MaxPoolForward {
   void pool_vectors(const Row& row, int64_t inner, int64_t outer) const {
     constexpr auto sequence = std::make_index_sequence<lanes<A>>();
     Mask<A> steps;
-    for (int i = 0; i < lanes<A>; ++i) steps[i] = static_cast<Index>(i * p.stride.w);
+    for (int i = 0; i < lanes<A>; ++i) steps[i] = static_cast<Index>(moves_ * i * p.stride.w);
     for (int64_t next = inner; next < outer; next += lanes<A>) {
       const int64_t x = std::min(next, outer - lanes<A>), w = x * p.stride.w - p.pad.w;
       Best best = start();
       bool first = true;
-      for_each_tap_row(row, [&](const T* from, int64_t flat) {
+      for_each_tap_row(row, [&](const T* from, int64_t name) {
         for (int64_t s = 0; s < p.window.w; ++s) {
-          const int64_t at = w + s * p.dilation.w;
-          const Vec<A> value = load_strided<stride>(from + at, sequence);
-          const Mask<A> index = static_cast<Index>(flat + at) + steps;
+          const Vec<A> value = load_strided<stride>(from + w + s * p.dilation.w, sequence);
+          const Mask<A> index = static_cast<Index>(name + moves_ * w + s * name_step_) + steps;
           if (first) best = {value, index};
           else best.take(value, index);
           first = false;
@@ -303,20 +319,19 @@ class MaxPoolForward {
     const int64_t w = inner * p.stride.w - p.pad.w, span = (outer - inner - 1) * stride + 1;
     Mask<A> steps, low, high;
     for (int i = 0; i < lanes<A>; ++i) {
-      steps[i] = static_cast<Index>(i * stride);
+      steps[i] = static_cast<Index>(moves_ * i * stride);
       low[i] = i < span ? -1 : 0;
       high[i] = i + lanes<A> - 1 < span ? -1 : 0;
     }
     Best best = start();
     bool first = true;
-    for_each_tap_row(row, [&](const T* from, int64_t flat) {
+    for_each_tap_row(row, [&](const T* from, int64_t name) {
       for (int64_t s = 0; s < p.window.w; ++s) {
-        const int64_t at = w + s * p.dilation.w;
-        const A* const taps = reinterpret_cast<const A*>(from + at);
+        const A* const taps = reinterpret_cast<const A*>(from + w + s * p.dilation.w);
         const Vec<A> value =
             spread<stride>(load_masked<A>(taps, low), load_masked<A>(taps + lanes<A> - 1, high),
                            std::make_index_sequence<lanes<A>>());
-        const Mask<A> index = static_cast<Index>(flat + at) + steps;
+        const Mask<A> index = static_cast<Index>(name + moves_ * w + s * name_step_) + steps;
         if (first) best = {value, index};
         else best.take(value, index);
         first = false;
@@ -329,19 +344,19 @@ class MaxPoolForward {
     for (int64_t x = begin; x < end; ++x) {
       const auto [w, s0, s1] = windows_[2][x];
       A best = nothing;
-      int64_t best_index = -1;
-      for_each_tap_row(row, [&](const T* from, int64_t flat) {
+      int64_t best_name = -1;
+      for_each_tap_row(row, [&](const T* from, int64_t name) {
         for (int64_t s = s0; s < s1; ++s) {
-          const int64_t at = w + s * p.dilation.w;
-          const auto value = static_cast<A>(from[at]);
+          const auto value = static_cast<A>(from[w + s * p.dilation.w]);
           // No branch: which tap wins cannot be predicted.
-          const bool better = (best_index < 0) | (value > best) | (value != value);
+          const bool better = (best_name < 0) | (value > best) | (value != value);
           best = better ? value : best;
-          best_index = better ? flat + at : best_index;
+          best_name = better ? name + moves_ * w + s * name_step_ : best_name;
         }
       });
       output_[row.output + x] = static_cast<T>(best);
-      if (indices_) indices_[row.output + x] = best_index;
+      if (indices_) indices_[row.output + x] = best_name;
+      if (offsets_) offsets_[row.output + x] = static_cast<uint8_t>(best_name);
     }
   }
 
@@ -349,6 +364,9 @@ class MaxPoolForward {
   const T* input_;
   T* output_;
   int64_t* indices_;
+  uint8_t* offsets_;
+  int64_t moves_;      // whether a tap has another name in each window: 1 or 0
+  int64_t name_step_;  // from the name of a tap to that of the next along w
   Strides in_, out_;
   bool by_channel_;  // lanes are channels, not windows along w
   std::vector<PoolWindow> windows_[3];

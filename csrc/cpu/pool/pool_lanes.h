@@ -22,11 +22,13 @@ struct Lanes {
     if constexpr (whole) cpu::CNNKERN_CPU_ISA::store<A>(to, value);
     else store_partial<A>(to, value, count);
   }
-  void store_indices(int64_t* to, Mask<A> index) const {
-    typedef int64_t Wide __attribute__((vector_size(8 * lanes<A>), may_alias, aligned(8)));
-    if constexpr (whole) *reinterpret_cast<Wide*>(to) = __builtin_convertvector(index, Wide);
+  template <class Index>  // int64_t, or uint8_t for the low bytes
+  void store_indices(Index* to, Mask<A> index) const {
+    typedef Index All
+        __attribute__((vector_size(sizeof(Index) * lanes<A>), may_alias, aligned(alignof(Index))));
+    if constexpr (whole) *reinterpret_cast<All*>(to) = __builtin_convertvector(index, All);
     else
-      for (int64_t i = 0; i < count; ++i) to[i] = index[i];
+      for (int64_t i = 0; i < count; ++i) to[i] = static_cast<Index>(index[i]);
   }
 };
 
@@ -46,8 +48,9 @@ struct PlaneLanes {
   void store(T* to, Vec<A> value) const {
     for (int64_t i = 0; i < count; ++i) to[i * made_step] = static_cast<T>(value[i]);
   }
-  void store_indices(int64_t* to, Mask<A> index) const {
-    for (int64_t i = 0; i < count; ++i) to[i * made_step] = index[i];
+  template <class Index>
+  void store_indices(Index* to, Mask<A> index) const {
+    for (int64_t i = 0; i < count; ++i) to[i * made_step] = static_cast<Index>(index[i]);
   }
 
  private:

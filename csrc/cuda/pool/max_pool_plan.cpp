@@ -13,10 +13,9 @@ std::string refuse_any(const PoolProblem& p) {
   return "";
 }
 
-// Channels that fill 16 bytes, or two, whose indices do.
+// Channels that fill 16 bytes, or two, whose positions do.
 int channels_of_a_vector(const PoolProblem& p) {
-  const bool indices = p.direction == PoolDirection::backward || p.indices;
-  return indices ? 2 : static_cast<int>(16 / size_of(p.dtype));
+  return p.indices == PoolIndices::positions ? 2 : static_cast<int>(16 / size_of(p.dtype));
 }
 
 std::string refuse_nhwc(const PoolProblem& p) {
@@ -30,9 +29,8 @@ std::string refuse_nhwc(const PoolProblem& p) {
 }
 
 PoolWork work(const PoolProblem& p, int vector) {
-  std::string more = ", " + std::to_string(vector);
-  if (p.direction == PoolDirection::forward) more += p.indices ? ", true" : ", false";
-  if (p.direction == PoolDirection::gather) more = "";
+  std::string more = ", (cnnkern::PoolIndices)" + std::to_string(static_cast<int>(p.indices));
+  if (p.direction != PoolDirection::gather) more = ", " + std::to_string(vector) + more;
   return {vector, p.result_elements() / vector,
           pool_symbol(std::string("max_pool_") + to_string(p.direction), p.dtype, more),
           thread_an_element(p.result_elements(), vector)};

@@ -58,7 +58,7 @@ struct PoolKernel {
   std::string refuse(const Problem& problem, const DeviceCaps&) const { return refusal(problem); }
 };
 
-/// "max_pool_forward<float, 2, true>"; `more` are the template's arguments after the type.
+/// "avg_pool_forward<float, 4>"; `more` are the template's arguments after the type.
 inline std::string pool_symbol(const std::string& function, DType dtype,
                                const std::string& more = "") {
   const char* type = dtype == DType::float32   ? "float"

@@ -10,9 +10,9 @@ namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 // Coordinates along one axis fit 32 bits (the plans see to it); offsets in a tensor do not.
 __device__ __forceinline__ int narrow(int64_t value) { return static_cast<int>(value); }
 
-/// `taps` positions inside the input, the first of them `begin`.
+/// `taps` positions inside the input, the first of them `begin`, the window's tap number `first`.
 struct Taps {
-  int begin, taps;
+  int begin, taps, first;
 };
 
 /// The windows first, …, end − 1 of one axis.
@@ -48,7 +48,7 @@ struct StridedAxis {
   /// The taps inside the input of a window that starts at `start`.
   __device__ __forceinline__ Taps taps_inside(int start) const {
     const int first = start >= 0 ? 0 : by_dilation.divide(-start + dilation - 1);
-    return {start + first * dilation, max(taps_before(start, size) - first, 0)};
+    return {start + first * dilation, max(taps_before(start, size) - first, 0), first};
   }
 
   /// All windows whose span covers i; with a dilation some have no tap just there.
@@ -57,6 +57,14 @@ struct StridedAxis {
     const int stride = static_cast<int>(by_stride.divisor);
     return {begin <= 0 ? 0 : by_stride.divide(begin + stride - 1),
             min(windows, by_stride.divide(reach) + 1)};
+  }
+
+  /// Which tap of a window, whose span covers i, reads i; negative if i lies between two.
+  __device__ __forceinline__ int tap_at(int64_t i, int window) const {
+    int past;
+    const int start = window * static_cast<int>(by_stride.divisor) - pad;
+    const int tap = by_dilation.divmod(narrow(i) - start, past);
+    return past == 0 ? tap : -1;
   }
 };
 
