@@ -63,6 +63,23 @@ inline Vec<A> fma(Vec<A> a, Vec<A> b, Vec<A> c) {
   return a * b + c;
 }
 
+/// x, but at least `lowest` and at most `highest`; a NaN stays one.
+template <class A>
+inline Vec<A> clamp(Vec<A> x, Vec<A> lowest, Vec<A> highest) {
+#if defined(__AVX512F__)  // these give x if it is NaN
+  if constexpr (vector_bytes == 64 && sizeof(A) == 4)
+    return _mm512_min_ps(highest, _mm512_max_ps(lowest, x));
+  if constexpr (vector_bytes == 64 && sizeof(A) == 8)
+    return _mm512_min_pd(highest, _mm512_max_pd(lowest, x));
+#elif defined(__AVX2__)
+  if constexpr (vector_bytes == 32 && sizeof(A) == 4)
+    return _mm256_min_ps(highest, _mm256_max_ps(lowest, x));
+  if constexpr (vector_bytes == 32 && sizeof(A) == 8)
+    return _mm256_min_pd(highest, _mm256_max_pd(lowest, x));
+#endif
+  return x < lowest ? lowest : x > highest ? highest : x;
+}
+
 /// The same value, in a register: else the compiler may read it from memory at each use.
 template <class V>
 inline V in_register(V value) {

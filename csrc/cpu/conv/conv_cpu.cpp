@@ -75,14 +75,16 @@ ConvProblem as_one_row(ConvProblem problem) {
 std::string refuse_direct(const ConvProblem& problem, const Isa& isa) {
   constexpr int64_t few_filters = 32, few_channels = 4, few_pointwise = 64, least_row = 512;
   constexpr int64_t most_depth = 1024, most_elements = int64_t{64} << 10;
-  if (problem.layout != Layout::nchw) return "channels lie between the pixels, planes are wanted";
   const ConvProblem p = as_one_row(problem);
   const bool dgrad = p.direction == ConvDirection::dgrad;
   const bool wgrad = p.direction == ConvDirection::wgrad;
   const int64_t filters = dgrad ? p.c_per_group() : p.k_per_group();
   const int64_t channels = dgrad ? p.k_per_group() : p.c_per_group();
   const Extent3& grid = dgrad ? p.input : p.output;
-  const bool by_one = p.stride == Extent3{1, 1, 1};
+  const bool by_one = p.stride == Extent3{1, 1, 1}, planes = p.layout == Layout::nchw;
+  if (!planes && (p.direction != ConvDirection::fprop || channels > few_channels))
+    return "where channels lie between the pixels, only a forward pass of up to " +
+           std::to_string(few_channels) + " of them is better without packed patches";
   if (!by_one && p.direction != ConvDirection::fprop)
     return "a gradient's filters slide by one, not by the stride";
   const bool pointwise = by_one && p.filter.volume() == 1 && grid.w >= least_row;
@@ -104,7 +106,7 @@ std::string refuse_direct(const ConvProblem& problem, const Isa& isa) {
   }
   if (copied > most_elements)
     return "what it copies has more than " + std::to_string(most_elements) + " elements";
-  if (3 * grid.h * grid.w < 2 * ((grid.h - 1) * (grid.w + beyond[2]) + grid.w))
+  if (planes && 3 * grid.h * grid.w < 2 * ((grid.h - 1) * (grid.w + beyond[2]) + grid.w))
     return "more than a third of what it would compute lies between the pixels";
   return refuse_gather(p, isa);
 }
@@ -249,7 +251,8 @@ const std::vector<ConvCpuKernel>& conv_cpu_kernel_table() {
        refuse_depthwise, run_depthwise},
       {"winograd", "4 x 4 outputs from 36 products a channel instead of 144", refuse_winograd,
        run_winograd, pack_winograd},
-      {"direct", "few filters slide over a padded copy of an image", refuse_direct, run_direct},
+      {"direct", "filters slide over a padded copy of an image, nothing is packed", refuse_direct,
+       run_direct},
       {"implicit_gemm", "packed panels of patches times packed weights", refuse_gather,
        run_implicit_gemm, pack_implicit_gemm},
       {"reference", "plain loops, one output element at a time", refuse_nothing, run_reference},

@@ -4,6 +4,7 @@
 #include "cpu/conv/depthwise_pixels.h"
 #include "cpu/conv/depthwise_planes.h"
 #include "cpu/conv/direct.h"
+#include "cpu/conv/direct_pixels.h"
 #include "cpu/conv/implicit_gemm.h"
 #include "cpu/conv/reduce_gemm.h"
 
@@ -46,7 +47,10 @@ inline void run_reduce_gemm(const ReduceConv& conv, const ParallelFor& parallel)
 }
 
 inline void run_direct(const GatherConv& conv, const ParallelFor& parallel) {
-  dispatch(conv.dtype, [&]<class T>(T) { DirectPlanes<T>(conv).run(parallel); });
+  dispatch(conv.dtype, [&]<class T>(T) {
+    if (conv.layout == Layout::nchw) DirectPlanes<T>(conv).run(parallel);
+    else DirectPixels<T>(conv).run(parallel);
+  });
 }
 
 inline void run_direct_wgrad(const ReduceConv& conv, const ParallelFor& parallel) {

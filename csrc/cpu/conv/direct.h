@@ -123,17 +123,35 @@ class DirectPlanes {
                   d, y, x, source + c * plane_pitch_);
     const int64_t rows = std::min(block_.rows, g_.grid.h - y);
     const int64_t cols = std::min(block_.cols, g_.grid.w - x), pitch = block_.pitch();
+    // Vectors run on into the next row, unless as few would end with their row.
     const int64_t vectors = ceil_div((rows - 1) * pitch + cols, lanes<A>);
+    const bool by_row = cols >= lanes<A> && ceil_div(cols, lanes<A>) * lanes<A> <= pitch;
     for (int64_t panel = 0; panel < panels_; ++panel) {
       const int64_t first = group * conv_.filters + first_filter(panel);
       const int64_t width = first_filter(panel + 1) - first_filter(panel);
       const Outputs to{rows, cols, conv_.dest_strides.at(n, first, d, y, x),
                        conv_.dest_strides.space.h};
       with_count<tile_rows>(width, [&](auto filters) {
-        Place place{0, 0};
+        Place at{0, 0};
+        if (by_row) {
+          for (; at.row < rows; ++at.row)
+            for (at.col = 0; at.col < cols;)
+              if (at.col + 2 * lanes<A> <= cols) {
+                slide<filters, 2>(source, first, to, at);
+                at.col += 2 * lanes<A>;
+              } else {  // the last vector computes some pixels again
+                at.col = std::min(at.col, cols - lanes<A>);
+                slide<filters, 1>(source, first, to, at);
+                at.col += lanes<A>;
+              }
+          return;
+        }
         int64_t v = 0;
-        for (; v + 2 <= vectors; v += 2) slide<filters, 2>(source + v * lanes<A>, first, to, place);
-        if (v < vectors) slide<filters, 1>(source + v * lanes<A>, first, to, place);
+        for (; v + 2 <= vectors; v += 2) {
+          slide<filters, 2>(source, first, to, at);
+          for (at.col += 2 * lanes<A>; at.col >= pitch; ++at.row) at.col -= pitch;
+        }
+        if (v < vectors) slide<filters, 1>(source, first, to, at);
       });
     }
   }
@@ -141,43 +159,46 @@ class DirectPlanes {
   // Output (filter f, pixel j) = bias[f] + Σ over k of weights[k][f] · source[j + offsets[k]], for
   // the pixels of `vectors` vectors.
   template <int filters, int vectors>
-  [[gnu::noinline]] void slide(const A* source, int64_t first, const Outputs& to,
-                               Place& place) const {
+  [[gnu::noinline]] void slide(const A* source, int64_t first, const Outputs& to, Place at) const {
     const A* weights = weights_.get() + first * depth_;
-    const int64_t ahead = to.at + place.row * to.pitch + place.col;
+    source += at.row * block_.pitch() + at.col;
+    T* const dest = epilogue_.dest + to.at + at.row * to.pitch + at.col;
+    const int64_t step = conv_.dest_strides.c;
     for (int f = 0; f < filters; ++f)
       for (int v = 0; v < vectors; v += 64 / vector_bytes)
-        __builtin_prefetch(epilogue_.dest + ahead + f * conv_.dest_strides.c + v * lanes<A>, 1);
+        __builtin_prefetch(dest + f * step + v * lanes<A>, 1);
     Vec<A> sum[filters][vectors];
+#pragma GCC unroll 16
     for (int f = 0; f < filters; ++f)
+#pragma GCC unroll 2
       for (int v = 0; v < vectors; ++v) sum[f][v] = broadcast(bias_[first + f]);
     const int64_t* offset = offsets_.get();
     for (const int64_t* const end = offset + depth_; offset < end; ++offset, weights += filters) {
       Vec<A> x[vectors];
+#pragma GCC unroll 2
       for (int v = 0; v < vectors; ++v) x[v] = load<A>(source + *offset + v * lanes<A>);
 #pragma GCC unroll 16
       for (int f = 0; f < filters; ++f) {
         const Vec<A> weight = broadcast(weights[f]);
+#pragma GCC unroll 2
         for (int v = 0; v < vectors; ++v) sum[f][v] = fma<A>(weight, x[v], sum[f][v]);
       }
     }
-    const Place begin = place;
-    for (place.col += vectors * lanes<A>; place.col >= block_.pitch(); ++place.row)
-      place.col -= block_.pitch();
-    if (epilogue_.clamps() && begin.col + vectors * lanes<A> <= to.cols) {
+    if (epilogue_.clamps() && at.col + vectors * lanes<A> <= to.cols) {
       const Clamp<A> clamp = epilogue_.clamp();
-      T* dest = epilogue_.dest + to.at + begin.row * to.pitch + begin.col;
-      const int64_t step = conv_.dest_strides.c;
 #pragma GCC unroll 16
-      for (int f = 0; f < filters; ++f, dest += step)
-        for (int v = 0; v < vectors; ++v) store<A>(dest + v * lanes<A>, clamp(sum[f][v]));
+      for (int f = 0; f < filters; ++f)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; ++v)
+          store<A>(dest + f * step + v * lanes<A>, clamp(sum[f][v]));
       return;
     }
     A spilt[filters][vectors * lanes<A>];
 #pragma GCC unroll 16
     for (int f = 0; f < filters; ++f)
+#pragma GCC unroll 2
       for (int v = 0; v < vectors; ++v) store<A>(spilt[f] + v * lanes<A>, sum[f][v]);
-    store_pieces(spilt[0], filters, vectors * lanes<A>, to, begin);
+    store_pieces(spilt[0], filters, vectors * lanes<A>, to, at);
   }
 
   // `size` pixels of each filter, without what lies between the rows.

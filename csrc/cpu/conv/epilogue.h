@@ -40,7 +40,7 @@ template <class A>
 struct Clamp {
   Vec<A> lowest, highest;
 
-  Vec<A> operator()(Vec<A> x) const { return x < lowest ? lowest : x > highest ? highest : x; }
+  Vec<A> operator()(Vec<A> x) const { return clamp<A>(x, lowest, highest); }
 };
 
 /// Where sums of type A go, as numbers of type T; offsets count elements of the result.
