@@ -74,6 +74,7 @@ ConvProblem as_one_row(ConvProblem problem) {
 // Where packing pays, or the padded copies of direct.h would not fit a cache, implicit_gemm runs.
 std::string refuse_direct(const ConvProblem& problem, const Isa& isa) {
   constexpr int64_t few_filters = 32, few_channels = 4, few_pointwise = 64, least_row = 512;
+  constexpr int64_t most_of_short_row = 128, long_row = 2048;
   constexpr int64_t most_depth = 1024, most_elements = int64_t{64} << 10;
   const ConvProblem p = as_one_row(problem);
   const bool dgrad = p.direction == ConvDirection::dgrad;
@@ -89,6 +90,10 @@ std::string refuse_direct(const ConvProblem& problem, const Isa& isa) {
     return "a gradient's filters slide by one, not by the stride";
   const bool pointwise = by_one && p.filter.volume() == 1 && grid.w >= least_row;
   const int64_t fewest = pointwise ? few_pointwise : few_channels;
+  if (pointwise && channels > most_of_short_row && grid.w < long_row)
+    return std::to_string(channels) + " channels of one tap share packed patches better on " +
+           std::to_string(grid.w) + " pixels, up to " + std::to_string(most_of_short_row) +
+           " or on planes of " + std::to_string(long_row) + " they do not";
   if (!(filters <= few_filters && by_one) && (wgrad || channels > fewest))
     return std::to_string(filters) + " filters of " + std::to_string(channels) +
            " channels share packed patches better, up to " + std::to_string(few_filters) +
