@@ -28,7 +28,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -347,14 +347,32 @@ def check_file(path: Path) -> list[tuple[Kernel, list[str]]]:
     return [(kernel, check(kernel)) for kernel in parse_sass(dumped.stdout)]
 
 
-def table_of(rows: list[tuple[str, Kernel, list[str]]]) -> Table:
+@dataclass(frozen=True)
+class Verdict:
+    """On one kernel and architecture: all that a process hands on of its instructions."""
+
+    arch: str
+    mangled: str
+    description: str
+    findings: list[str]
+
+
+def judge(path: Path) -> list[Verdict]:
+    return [
+        Verdict(kernel.arch, kernel.mangled, describe(kernel), findings)
+        for kernel, findings in check_file(path)
+    ]
+
+
+def table_of(rows: list[tuple[str, Verdict]]) -> Table:
     """A row a kernel with shared memory or findings, a column an architecture."""
-    archs = sorted({kernel.arch for _, kernel, _ in rows}, key=lambda arch: int(arch.rstrip("af")))
+    archs = sorted({one.arch for _, one in rows}, key=lambda arch: int(arch.rstrip("af")))
     cells: dict[str, dict[str, str]] = {}
-    for name, kernel, findings in rows:
-        text = f"[bold red]findings: {len(findings)}[/]" if findings else describe(kernel)
+    for name, one in rows:
+        count = len(one.findings)
+        text = f"[bold red]findings: {count}[/]" if count else one.description
         if text:
-            cells.setdefault(name, {})[kernel.arch] = text
+            cells.setdefault(name, {})[one.arch] = text
     from rich.table import Table
 
     table = Table("kernel", *(f"sm_{arch}" for arch in archs), title="order in shared memory")
@@ -372,25 +390,25 @@ def main(arguments: list[str]) -> int:
     given = [Path(argument) for argument in arguments]
     files = [f for path in given for f in (sorted(path.rglob("*.o")) if path.is_dir() else [path])]
     try:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            checked = [pair for pairs in pool.map(check_file, files) for pair in pairs]
+        with ProcessPoolExecutor(os.cpu_count()) as pool:
+            checked = [one for verdicts in pool.map(judge, files) for one in verdicts]
     except FileNotFoundError as error:
         print(f"check_sass: {error}", file=sys.stderr)
         return 2
     if not checked:
         print(f"{' '.join(arguments)}: no machine code; build with nvcc", file=sys.stderr)
         return 2
-    names = demangle([kernel.mangled for kernel, _ in checked])
-    rows = [(short_name(name), kernel, found) for name, (kernel, found) in zip(names, checked)]
+    names = demangle([one.mangled for one in checked])
+    rows = [(short_name(name), one) for name, one in zip(names, checked)]
     from rich.console import Console
 
     console = Console(highlight=False)
     console.width = max(console.width, 160)
     console.print(table_of(rows))
-    for name, kernel, findings in rows:
-        for finding in findings:
-            console.print(f"[bold red]sm_{kernel.arch}[/] {name}: {finding}", markup=True)
-    wrong = sum(bool(findings) for _, _, findings in rows)
+    for name, one in rows:
+        for finding in one.findings:
+            console.print(f"[bold red]sm_{one.arch}[/] {name}: {finding}", markup=True)
+    wrong = sum(bool(one.findings) for _, one in rows)
     console.print(f"{len(rows)} kernels, {wrong} with findings")
     return 1 if wrong else 0
 
