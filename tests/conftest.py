@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "cpp")]
 sys.path.append(str(Path(__file__).parent.parent / "examples"))
 
 
@@ -17,6 +17,21 @@ def pytest_addoption(parser):
 @pytest.fixture(autouse=True)
 def _fixed_seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def programs():
+    """Variant of the C++ tests -> folder of its programs, built when first asked for."""
+    folders = {}
+
+    def get(variant):
+        import build as cpp_build
+
+        if variant not in folders:
+            folders[variant] = cpp_build.build(variant)
+        return folders[variant]
+
+    return get
 
 
 @pytest.hookimpl(hookwrapper=True)

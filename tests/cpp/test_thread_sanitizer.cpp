@@ -1,5 +1,5 @@
 // Kernels for ThreadSanitizer, which sees what goes around the primitives. Each pair differs in one
-// synchronisation; tests/test_emulator.py expects a report of the one and silence of the other.
+// synchronisation; tests/test_sanitizers.py expects a report of the one and silence of the other.
 #include <vector>
 
 #include "check.h"
