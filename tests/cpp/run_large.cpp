@@ -79,8 +79,9 @@ class Runner {
     for (const ConvKernelInfo& info : conv_kernel_table(arch_.device->arch))
       if (info.family != ConvKernelFamily::depthwise && info.family != ConvKernelFamily::ladder &&
           info.family != ConvKernelFamily::winograd &&  // the two refuse such tensors
-          info.family != ConvKernelFamily::winograd_4x4 && info.direction == p.direction &&
-          info.dtype == p.dtype && (info.any_layout || info.layout == p.layout))
+          info.family != ConvKernelFamily::winograd_4x4 && info.rounds_to_tf32() == p.tf32 &&
+          info.direction == p.direction && info.dtype == p.dtype &&
+          (info.any_layout || info.layout == p.layout))
         names.insert(info.name);
     for (const std::string& name : names)
       check(name, p.layout, line, [&] {
