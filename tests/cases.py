@@ -13,7 +13,7 @@ import numpy as np
 import reference
 import torch
 
-from cnnkern import _C, backends, problems, testing
+from cnnkern import _C, _ops, backends, problems, testing
 from cnnkern.problems import Problem
 
 FOLDER = Path(__file__).with_name("problems")
@@ -110,7 +110,7 @@ def texts(line: str) -> Iterator[str]:
     directions = (
         POOL_DIRECTIONS if problem.is_pool else ("fprop",) if problem.fused else CONV_DIRECTIONS
     )
-    if problem.is_pool and math.prod(problem.kernel) < 256:
+    if problem.is_pool and math.prod(problem.kernel) <= _ops.OFFSET_TAPS:
         directions += OFFSET_DIRECTIONS
     words = " ".join((*CONV_DIRECTIONS, *POOL_DIRECTIONS, *OFFSET_DIRECTIONS, *OPTIONS)).split()
     closing = {*words} - {"maxpool"}

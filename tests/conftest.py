@@ -1,5 +1,6 @@
 """What all tests share: a fixed seed, and the problem line that repeats a failure."""
 
+import functools
 import sys
 from pathlib import Path
 
@@ -22,16 +23,9 @@ def _fixed_seed():
 @pytest.fixture(scope="session")
 def programs():
     """Variant of the C++ tests -> folder of its programs, built when first asked for."""
-    folders = {}
+    import build as cpp_build
 
-    def get(variant):
-        import build as cpp_build
-
-        if variant not in folders:
-            folders[variant] = cpp_build.build(variant)
-        return folders[variant]
-
-    return get
+    return functools.cache(cpp_build.build)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -26,6 +26,14 @@ def _fake_forward(dtype: torch.dtype, x: Tensor, *p: Any) -> tuple[Tensor, Tenso
     return empty(x, size, x), empty(x, size, x, dtype=dtype)
 
 
+def _batched_forward(
+    operator: Callable[..., Any], ops: Any, size: int, dims: Dims, args: Sequence[Any]
+) -> tuple[Any, Any]:
+    x, *p = args
+    out, saved = operator(ops, into_batch(x, dims[0], size), *p)
+    return (out.unflatten(0, (size, -1)), saved.unflatten(0, (size, -1))), (0, 0)
+
+
 class _MaxPoolForward:
     name, tensors = "max_pool_forward", 1
 
@@ -55,9 +63,7 @@ class _MaxPoolForward:
 
     @staticmethod
     def vmap(ops: Any, size: int, dims: Dims, args: Sequence[Any]) -> tuple[Any, Any]:
-        x, *p = args
-        out, indices = max_pool_forward(ops, into_batch(x, dims[0], size), *p)
-        return (out.unflatten(0, (size, -1)), indices.unflatten(0, (size, -1))), (0, 0)
+        return _batched_forward(max_pool_forward, ops, size, dims, args)
 
 
 class _MaxPoolOffsets(_MaxPoolForward):
@@ -76,9 +82,7 @@ class _MaxPoolOffsets(_MaxPoolForward):
 
     @staticmethod
     def vmap(ops: Any, size: int, dims: Dims, args: Sequence[Any]) -> tuple[Any, Any]:
-        x, *p = args
-        out, offsets = max_pool_offsets(ops, into_batch(x, dims[0], size), *p)
-        return (out.unflatten(0, (size, -1)), offsets.unflatten(0, (size, -1))), (0, 0)
+        return _batched_forward(max_pool_offsets, ops, size, dims, args)
 
 
 def max_pool_saving(ops: Any, x: Tensor, kernel: Ints, *p: Any) -> tuple[Tensor, Tensor]:

@@ -48,7 +48,7 @@ def kernel_sources() -> list[Path]:
 
 def emulator_sources() -> list[Path]:
     """What every program is linked with."""
-    return [source for name in ("emulator", "common") for source in (CSRC / name).glob("*.cpp")]
+    return [*sorted((CSRC / "emulator").glob("*.cpp")), *sorted((CSRC / "common").glob("*.cpp"))]
 
 
 def plan_sources() -> list[Path]:
