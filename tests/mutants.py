@@ -5,6 +5,7 @@ python tests/mutants.py      prints the table of csrc/emulator/README.md
 
 from __future__ import annotations
 
+import functools
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ sys.path.insert(0, str(ROOT / "tests" / "cpp"))
 import build as cpp_build  # noqa: E402
 
 CONV = "cuda/conv"
+DTYPES = "common/dtype.h"
 TABLE = "cuda/conv/conv_kernels.inc"
 GEMM = "cuda/conv/implicit_gemm_simt.cuh"
 LOADER = "cuda/conv/tile_loader.cuh"
@@ -59,7 +61,8 @@ class Mutant:
         text = (CSRC / self.file).read_text()
         found = text.count(self.old)
         assert found == 1, f"{self.name}: {self.old!r} occurs {found} times in {self.file}"
-        edits = {self.file: text.replace(self.old, self.new)}
+        edits = {DTYPES: self.dispatch_of_one((CSRC / DTYPES).read_text())}
+        edits[self.file] = text.replace(self.old, self.new)
         if self.source != "cuda/conv/conv_launch.cu":  # whose dispatch counts the rows
             table = edits.get(TABLE, (CSRC / TABLE).read_text())
             edits[TABLE] = "".join(filter(self.needs, table.splitlines(keepends=True)))
@@ -71,18 +74,34 @@ class Mutant:
         """Whether a line of the table is of the kernel that runs; all others are not compiled."""
         words = re.findall(r"\w+", row) if row.startswith("CNNKERN_") else []
         types = {"float", "double", "float16", "bfloat16"}.intersection(words)
-        dtypes = {"f64": "double", "f16": "float16", "bf16": "bfloat16"}
-        wanted = [dtypes[word] for word in self.problem.split() if word in dtypes] or ["float"]
         tile = "x".join(words[-3:]) if all(map(str.isdigit, words[-3:])) else ""
-        return tile in self.kernel and (not types or wanted[0] in types)
+        return tile in self.kernel and (not types or self.type in types)
+
+    def dispatch_of_one(self, text: str) -> str:
+        """common/dtype.h, whose dispatch() knows the type of the problem alone."""
+        types = "float|double|float16|bfloat16"
+        case = re.compile(rf"    case DType::\w+: return body\(({types})\{{\}}\);\n")
+        assert len(case.findall(text)) == 4
+        return case.sub(lambda found: found[0] if found[1] == self.type else "", text)
+
+    @property
+    def type(self) -> str:
+        """The problem's, as C++ calls it."""
+        types = {"f64": "double", "f16": "float16", "bf16": "bfloat16"}
+        return next((types[word] for word in self.problem.split() if word in types), "float")
 
     def run(self, folder: Path) -> subprocess.CompletedProcess[str]:
         """The mutated program, or in the variant's own folder the healthy one."""
         arguments = ["--arch", self.arch, "--kernel", self.kernel]
         if self.program == "run_problems":
             arguments += ["--exactly", "--races", "--seeds", "2", "--problem"]
-        command = [folder / self.program, *arguments, self.problem]
-        return subprocess.run(command, capture_output=True, text=True)
+        return run_once(folder / self.program, *arguments, self.problem)
+
+
+@functools.cache
+def run_once(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    """Many bugs are planted in one kernel, whose healthy program has to run but once."""
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 def build(mutants: Sequence[Mutant], folder: Path) -> dict[Mutant, Path]:

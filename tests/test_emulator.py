@@ -65,7 +65,7 @@ def test_no_kernel_races_on_any_problem(programs, arch):
     """In another order of threads than test_exact.py's, as test_sanitizers.py is in a third one."""
     ran = run(
         programs("fast") / "run_problems",
-        *("--arch", arch, "--first-seed", 1, "--races", *PROBLEMS),
+        *("--arch", arch, "--first-seed", 1, "--thin", "--races", *PROBLEMS),
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
 

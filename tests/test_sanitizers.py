@@ -16,7 +16,8 @@ def test_unit(programs, name):
 @pytest.mark.parametrize("arch", ["sm_75", "sm_80"])
 def test_every_kernel_on_every_problem(programs, arch):
     ran = run(
-        programs("sanitized") / "run_problems", *("--arch", arch, "--first-seed", 3, *PROBLEMS)
+        programs("sanitized") / "run_problems",
+        *("--arch", arch, "--first-seed", 3, "--thin", *PROBLEMS),
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
@@ -41,7 +42,7 @@ def test_thread_sanitizer_is_silent_on_the_kernels(programs, arch):
     problems = [CPP.parent / f"problems/{file}.txt" for file in ("regressions", "pool", "unfold")]
     ran = run(
         programs("tsan") / "run_problems",
-        *("--arch", arch, "--first-seed", 4, *problems),
+        *("--arch", arch, "--first-seed", 4, "--thin", *problems),
         *("--problem", "n2c4h11w10k8r3s3u2p1", "--problem", "n1c8h9w8k67r3s3p1"),
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr

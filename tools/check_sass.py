@@ -65,7 +65,7 @@ class Instruction:
         """Cycles that the compiler lets pass before the warp's next instruction."""
         return self.control >> 41 & 0xF
 
-    @property
+    @cached_property
     def kind(self) -> str:
         return self.opcode.partition(".")[0]
 
@@ -86,6 +86,7 @@ class Kernel:
 
     def __init__(self, arch: str, mangled: str, text: str) -> None:
         self.arch, self.mangled = arch, mangled
+        self._loops: dict[str, dict[int, set[int]]] = {}  # by what ends paths, by instruction
         # @!PT never runs: dummies that the compiler puts before an LDGSTS.
         self.code = [
             Instruction(
@@ -148,12 +149,24 @@ class Kernel:
     def from_entry(self, stop_at: str) -> set[int]:
         return reached(self.successors, [0], self._stops(stop_at))
 
+    def leads(self, starts: list[int], targets: set[int], stop_at: str) -> tuple[int, int] | None:
+        """The first start whence a path leads to a target before a `stop_at`, and the target."""
+        following = [j for i in starts for j in self.successors[i]]
+        if not targets & reached(self.successors, following, self._stops(stop_at)):
+            return None
+        found = ((i, targets & self.after(i, stop_at)) for i in starts)
+        return next((i, min(some)) for i, some in found if some)
+
     def loop_of(self, i: int, stop_at: str = "") -> set[int]:
         """All that lies on a cycle through instruction i; empty if it runs once."""
-        forwards = self.after(i, stop_at)
-        if i not in forwards:
-            return set()
-        return forwards & reached(self.predecessors, [i], self._stops(stop_at))
+        loops, stops = self._loops.setdefault(stop_at, {}), self._stops(stop_at)
+        if i not in loops:
+            forwards = self.after(i, stop_at)
+            on_cycle = i in forwards
+            loops[i] = forwards & reached(self.predecessors, [i], stops) if on_cycle else set()
+            if not stops(i):  # whoever is on the cycle has the same one
+                loops |= dict.fromkeys((j for j in loops[i] if not stops(j)), loops[i])
+        return loops[i]
 
     def _stops(self, kind: str) -> Callable[[int], bool]:
         # Under a predicate it may not run, so the path goes on.
@@ -185,23 +198,21 @@ def check_async(kernel: Kernel) -> Iterator[str]:
     code, copies = kernel.code, kernel.all("LDGSTS")
     waits, loads = set(kernel.all("DEPBAR")), set(kernel.all("LDS", "LDSM"))
     ends = set(kernel.all("EXIT"))
-    for copy in copies:
-        after = kernel.after(copy, stop_at="LDGDEPBAR")
-        if missed := sorted((waits | ends) & after):
-            yield (
-                f"commit: {code[copy]} reaches {code[missed[0]]} without an LDGDEPBAR; "
-                "close the group with cp_async_commit()"
-            )
-            break
+    if missed := kernel.leads(copies, waits | ends, stop_at="LDGDEPBAR"):
+        copy, end = missed
+        yield (
+            f"commit: {code[copy]} reaches {code[end]} without an LDGDEPBAR; "
+            "close the group with cp_async_commit()"
+        )
     unwaited = kernel.from_entry(stop_at="DEPBAR")
-    for copy in copies:
-        after = kernel.after(copy, stop_at="DEPBAR")
-        if copy in unwaited and (early := sorted(loads & after)):
-            yield (
-                f"wait: {code[copy]} reaches {code[early[0]]} before any DEPBAR; "
-                "call cp_async_wait before the first load"
-            )
-            break
+    early = kernel.leads([i for i in copies if i in unwaited], loads, stop_at="DEPBAR")
+    if early:
+        copy, load = early
+        yield (
+            f"wait: {code[copy]} reaches {code[load]} before any DEPBAR; "
+            "call cp_async_wait before the first load"
+        )
+    for copy in copies if not early else []:
         if endless := sorted(loads & kernel.loop_of(copy, stop_at="DEPBAR")):
             yield (
                 f"wait: a loop with {code[copy]} and {code[endless[0]]} has no DEPBAR; "
@@ -222,13 +233,12 @@ def check_barriers(kernel: Kernel) -> Iterator[str]:
     code, loads = kernel.code, set(kernel.all("LDS", "LDSM"))
     copies, stores = kernel.all("LDGSTS"), kernel.all("STS")
     waits = kernel.all("DEPBAR") if copies else []
-    for write in waits + stores:
-        if early := sorted(loads & kernel.after(write, stop_at="BAR")):
-            yield (
-                f"barrier: {code[write]} reaches {code[early[0]]} without a BAR; other threads' "
-                "data may be missing: call __syncthreads() between them"
-            )
-            break
+    if early := kernel.leads(waits + stores, loads, stop_at="BAR"):
+        write, load = early
+        yield (
+            f"barrier: {code[write]} reaches {code[load]} without a BAR; other threads' "
+            "data may be missing: call __syncthreads() between them"
+        )
     for write in copies + stores:
         if endless := sorted(loads & kernel.loop_of(write, stop_at="BAR")):
             yield (

@@ -7,6 +7,7 @@ CUTLASS's own generator gives each tile.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sysconfig
@@ -16,23 +17,28 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-SOURCE = """
+HEADERS = """
 #include "cutlass/conv/kernel/default_conv2d_dgrad.h"
 #include "cutlass/conv/kernel/default_conv2d_fprop.h"
 #include "cutlass/conv/kernel/default_conv2d_wgrad.h"
 #include "cutlass/device_kernel.h"
 #include "cutlass/epilogue/thread/linear_combination.h"
 #include "cutlass/gemm/threadblock/threadblock_swizzle.h"
-using Kernel = typename cutlass::conv::kernel::DefaultConv2d{direction}<
+"""
+# A type of its own for each, so that the machine code's names say which is which.
+SOURCE = """
+struct Kernel{{number}} : cutlass::conv::kernel::DefaultConv2d{direction}<
     {element}, cutlass::layout::TensorNHWC, {element}, cutlass::layout::TensorNHWC,
     {result}, cutlass::layout::TensorNHWC, float, cutlass::arch::{operators}, cutlass::arch::Sm80,
     cutlass::gemm::GemmShape<{tile}>, cutlass::gemm::GemmShape<{warp}>,
     cutlass::gemm::GemmShape<{instruction}>,
     cutlass::epilogue::thread::LinearCombination<{result}, {vector}, float, float>,
     cutlass::gemm::threadblock::GemmIdentityThreadblockSwizzle<>, {stages},
-    cutlass::arch::OpMultiplyAdd, cutlass::conv::IteratorAlgorithm::kOptimized{strides}>::Kernel;
-template __global__ void cutlass::Kernel<Kernel>(typename Kernel::Params);
+    cutlass::arch::OpMultiplyAdd,
+    cutlass::conv::IteratorAlgorithm::kOptimized{strides}>::Kernel {{{{}}}};
+template __global__ void cutlass::Kernel<Kernel{{number}}>(Kernel{{number}}::Params);
 """
+NUMBER = re.compile(r"_ZN7cutlass6KernelI\d+Kernel(\d+)E")
 
 # Tile -> what one of CUTLASS's warps takes of it.
 WARPS = {
@@ -60,7 +66,8 @@ class CutlassKernel:
 
     ours: str
     arch: str  # "80"
-    source: str
+    direction: str
+    source: str  # but for its number
 
 
 def tensor_cores(direction: str, tile: tuple[int, int], tf32: bool = False) -> CutlassKernel:
@@ -82,7 +89,7 @@ def tensor_cores(direction: str, tile: tuple[int, int], tf32: bool = False) -> C
     planar = ", 2" if wgrad else ""
     ours = "float" if tf32 else "float16"
     name = f"mma_{direction.lower()}<{ours}, {tile[0]}, {tile[1]}, {depth}{planar}>"
-    return CutlassKernel(name, "80", source)
+    return CutlassKernel(name, "80", direction, source)
 
 
 def simt(direction: str) -> CutlassKernel:
@@ -99,7 +106,8 @@ def simt(direction: str) -> CutlassKernel:
         stages=5,
         strides=", cutlass::conv::StrideSupport::kUnity" if direction == "Dgrad" else "",
     )
-    return CutlassKernel(f"simt_{direction.lower()}<(Layout)1, 4, 128, 128, 8>", "86", source)
+    ours = f"simt_{direction.lower()}<(Layout)1, 4, 128, 128, 8>"
+    return CutlassKernel(ours, "86", direction, source)
 
 
 KERNELS = [
@@ -107,10 +115,12 @@ KERNELS = [
     *(tensor_cores(kind, tile, tf32=True) for kind in TF32_TILES for tile in TF32_TILES[kind]),
     *(simt(kind) for kind in WARPS),
 ]
+CUBINS = sorted({(kernel.arch, kernel.direction) for kernel in KERNELS})
 
 
-def compile_all(folder: Path, done: Callable[[], None]) -> dict[CutlassKernel, Path]:
-    """A cubin of each kernel in ``folder``; calls ``done`` after each."""
+def compile_all(folder: Path, done: Callable[[], None]) -> list[Path]:
+    """Cubins of all kernels in ``folder``, those of an architecture and direction in one, since
+    their headers take most of the time; calls ``done`` after each cubin."""
     package = find_spec("cutlass_library")
     folders = [
         os.environ.get("PATH", ""),
@@ -122,16 +132,20 @@ def compile_all(folder: Path, done: Callable[[], None]) -> dict[CutlassKernel, P
         raise FileNotFoundError("needs nvcc, and CUTLASS's headers: pip install nvidia-cutlass")
     include = Path(package.submodule_search_locations[0]) / "source/include"
 
-    def compile_one(numbered: tuple[int, CutlassKernel]) -> tuple[CutlassKernel, Path]:
-        number, kernel = numbered
-        source = folder / f"{number}.cu"
-        source.write_text(kernel.source)
+    def compile_together(arch: str, direction: str) -> Path:
+        source = folder / f"sm{arch}_{direction}.cu"
+        kernels = [
+            kernel.source.format(number=number)
+            for number, kernel in enumerate(KERNELS)
+            if (kernel.arch, kernel.direction) == (arch, direction)
+        ]
+        source.write_text(HEADERS + "".join(kernels))
         cubin = source.with_suffix(".cubin")
-        flags = ["-std=c++17", "-O3", "--expt-relaxed-constexpr", f"-arch=sm_{kernel.arch}"]
+        flags = ["-std=c++17", "-O3", "--expt-relaxed-constexpr", f"-arch=sm_{arch}"]
         command = [nvcc, *flags, "-cubin", f"-I{include}", str(source), "-o", str(cubin)]
         subprocess.run(command, check=True, capture_output=True)
         done()
-        return kernel, cubin
+        return cubin
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return dict(pool.map(compile_one, enumerate(KERNELS)))
+        return list(pool.map(compile_together, *zip(*CUBINS)))

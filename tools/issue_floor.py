@@ -30,7 +30,7 @@ from rich.console import Console
 sys.path.insert(0, str(Path(__file__).parent))
 from check_kernels import demangle, short_name
 from check_sass import Kernel, find_cuobjdump, parse_sass, reached
-from cutlass_kernels import KERNELS, compile_all
+from cutlass_kernels import CUBINS, KERNELS, NUMBER, compile_all
 
 from cnnkern.progress import progress_bar
 
@@ -129,12 +129,12 @@ def loops_of(files: Sequence[Path], archs: Sequence[str] = ()) -> list[tuple[str
 def cutlass_loops() -> dict[tuple[str, str], Loop]:
     """CUTLASS's main loops by architecture and our kernel's name."""
     with tempfile.TemporaryDirectory() as folder, progress_bar(Console(stderr=True)) as bar:
-        task = bar.add_task("CUTLASS", total=len(KERNELS))
+        task = bar.add_task("CUTLASS", total=len(CUBINS))
         cubins = compile_all(Path(folder), lambda: bar.advance(task))
         return {
-            (kernel.arch, kernel.ours): loop
-            for kernel, cubin in cubins.items()
-            for _, _, loop in loops_of([cubin])
+            (arch, KERNELS[int(number[1])].ours): loop
+            for mangled, arch, loop in loops_of(cubins)
+            if (number := NUMBER.match(mangled))
         }
 
 

@@ -1,10 +1,10 @@
 """Builds the torch-free C++ tests: the CUDA kernels, the emulator and the programs that drive them.
 
 Each variant has a folder build/tests_cpp/<variant>/ with programs: `test_emulator` (cases for the
-emulator and the primitives), `classics` (tests/emulator/classics), `run_problems` (every kernel on
-lines of tests/problems/*.txt) and `run_large` (every kernel on tensors of more than 2^31 elements);
-the last two not in `portable`, which is there for its fibers. `fast` has one more, `list_launches`
-(the shape of every launch on every GPU). Builds are incremental.
+emulator and the primitives) and, but for `portable`, which is there for its fibers, `run_problems`
+(every kernel on lines of tests/problems/*.txt). `fast` and `sanitized` have `run_large` (every
+kernel on tensors of more than 2^31 elements) and `classics` (tests/emulator/classics), and `fast`
+has `list_launches` (the shape of every launch on every GPU). Builds are incremental.
 
     python tests/cpp/build.py fast | sanitized | portable | tsan
 """
@@ -87,7 +87,7 @@ class Overlay:
 def one_tile_each(table: str) -> str:
     """conv_kernels.inc with the smallest tensor-core tile of each direction and type alone.
 
-    ThreadSanitizer's code is slow to compile, and all tiles are made of the same.
+    What sanitizers watch is slow to compile, and all tiles are made of the same.
     """
     rows = {}
     for number, line in enumerate(table.splitlines()):
@@ -96,8 +96,32 @@ def one_tile_each(table: str) -> str:
     return "\n".join(rows.values()) + "\n"
 
 
+def differs_by_arch(source: Path) -> bool:
+    """Whether a kernel's source, or what it includes, asks what architecture it is for."""
+    seen, waiting = set(), [source]
+    while waiting:
+        file = waiting.pop()
+        if file in seen or file.name == "launch.h":  # which defines the word
+            continue
+        seen.add(file)
+        text = file.read_text()
+        if "CNNKERN_ARCH" in text:
+            return True
+        included = (CSRC / name for name in re.findall(r'^#include "(.+)"', text, re.M))
+        waiting += [path for path in included if path.exists()]
+    return False
+
+
 def object_of(source: Path) -> str:
     return f"{source.relative_to(ROOT).as_posix().replace('/', '_')}.o"
+
+
+def watched(source: Path, arch: int) -> bool:
+    """Whether sanitizers watch a source: not the reference, and one code on both paths once."""
+    if source.suffix == ".cpp":
+        return source.is_relative_to(CSRC / "cuda")
+    lists_kernels = source.name == "conv_launch.cu"
+    return arch == ARCHS[-1] or differs_by_arch(source) or lists_kernels
 
 
 def fast_object(source: Path, arch: int) -> Path:
@@ -123,10 +147,12 @@ def build(variant: str, overlays: Sequence[Overlay] = ()) -> Path:
 def _build(variant: str, overlays: Sequence[Overlay]) -> Path:
     folder = OUT / variant
     folder.mkdir(parents=True, exist_ok=True)
-    if variant == "tsan":
+    if variant in ("sanitized", "tsan"):
         table = folder / "cuda/conv/conv_kernels.inc"
-        table.parent.mkdir(parents=True, exist_ok=True)
-        table.write_text(one_tile_each((CSRC / "cuda/conv/conv_kernels.inc").read_text()))
+        text = one_tile_each((CSRC / "cuda/conv/conv_kernels.inc").read_text())
+        if not table.exists() or table.read_text() != text:  # else all would be compiled again
+            table.parent.mkdir(parents=True, exist_ok=True)
+            table.write_text(text)
     rules = [
         f"flags = {COMMON} {VARIANTS[variant]}",
         f"paths = -I{folder} -I{ROOT}/csrc/emulator/include -I{ROOT}/csrc -I{ROOT}/tests/cpp",
@@ -141,27 +167,27 @@ def _build(variant: str, overlays: Sequence[Overlay]) -> Path:
         return out
 
     # The emulator's own code is fast in every variant, none of ThreadSanitizer's business, and has
-    # the types of threadIdx and blockIdx for a debugger.
-    own = "-O2 -g -fno-sanitize=thread"
+    # the types of threadIdx and blockIdx for a debugger. Plans compile faster than they would run.
+    own, quick = "-O2 -g -fno-sanitize=thread", "-O0"
     emulator = [
-        compile_one(source, "host", own if source.parent.name == "emulator" else "")
+        compile_one(source, "host", own if source.parent.name == "emulator" else quick)
         for source in emulator_sources()
     ]
     tests = ROOT / "tests" / "cpp"
     programs = {}
     if variant != "portable":  # kernels see no difference between the two kinds of fiber
-        sources = [(source, ARCHS[0], "host", "") for source in plan_sources()] + [
+        sources = [(source, ARCHS[0], "host", quick) for source in plan_sources()] + [
             (source, arch, f"sm{arch}", arch_flags(arch))
             for arch in ARCHS
             for source in kernel_sources()
         ]
         kernels = emulator + [
             str(fast_object(source, arch))
-            if variant == "fast"
+            if variant == "fast" or not watched(source, arch)
             else compile_one(source, subfolder, more)
             for source, arch, subfolder, more in sources
         ]
-        for name in ("run_problems", "run_large"):
+        for name in ("run_problems",) if variant == "tsan" else ("run_problems", "run_large"):
             programs[name] = kernels + [compile_one(tests / f"{name}.cpp", "host")]
         if variant == "fast":
             lister = [compile_one(tests / "list_launches.cpp", "host", arch_flags(80))]
@@ -171,11 +197,12 @@ def _build(variant: str, overlays: Sequence[Overlay]) -> Path:
         for source in (tests / "test_main.cpp", *unit_sources(variant))
     ]
     programs["test_emulator"] = emulator + units
-    classics = ROOT / "tests" / "emulator" / "classics"
-    programs["classics"] = emulator + [
-        compile_one(source, "host", f"{arch_flags(80)} -O0 -g")  # for the debugger
-        for source in [*sorted(classics.glob("*.cu")), classics / "classics.cpp"]
-    ]
+    if variant in ("fast", "sanitized"):
+        classics = ROOT / "tests" / "emulator" / "classics"
+        programs["classics"] = emulator + [
+            compile_one(source, "host", f"{arch_flags(80)} -O0 -g")  # for the debugger
+            for source in [*sorted(classics.glob("*.cu")), classics / "classics.cpp"]
+        ]
     for overlay in overlays:
         objects = list(programs[overlay.program])
         for source in overlay.sources:
@@ -194,7 +221,7 @@ def _build(variant: str, overlays: Sequence[Overlay]) -> Path:
             rules.append("  first = -Wl,-z,muldefs")
     ninja_file = (overlays[0].folder if overlays else folder) / "build.ninja"
     ninja_file.write_text("\n".join(rules) + "\n")
-    if variant == "fast":
+    if variant != "portable":
         if not (LIBRARY / "build.ninja").exists():
             raise RuntimeError("the library has not been built here; run: make build")
         inside = [Path(name) for name in kernels if name.startswith(str(LIBRARY))]

@@ -3,14 +3,16 @@
 // round to tf32 get neighbours of these integers, ties included, which have to become them.
 //
 //   run_problems [--seeds N] [--first-seed S] [--arch sm_75|sm_80] [--kernel NAME]
-//                [--exactly] [--races] [--problem "…"]… [file.txt…]
+//                [--exactly] [--thin] [--races] [--problem "…"]… [file.txt…]
 //
 // A line is a problem (common/problem_string.h). Unless --exactly is given, a line that does not
 // name a convolution's direction stands for all directions, both layouts, its own dtype and one
 // more that changes with line and seed. The seed
 // fixes inputs, pointer alignment and the order of threads. A kernel that refuses a problem for the
 // real device is asked once more for one with a single multiprocessor, which big tiles fill. A
-// refusal is counted and shown, it is not a pass. --races looks for data races as well.
+// refusal is counted and shown, it is not a pass. --races looks for data races as well. --thin runs
+// one tile of a kernel for each problem and float32 in one layout, other ones each time, and on
+// sm_75 only the kernels whose code differs from that of sm_80.
 #include <algorithm>
 #include <cctype>
 #include <cmath>
@@ -19,6 +21,7 @@
 #include <cstring>
 #include <ctime>
 #include <fstream>
+#include <functional>
 #include <iomanip>
 #include <iostream>
 #include <iterator>
@@ -45,7 +48,7 @@ namespace {
 struct Options {
   uint64_t seeds = 1, first_seed = 0;
   std::string arch, kernel;
-  bool exactly = false, races = false;
+  bool exactly = false, thin = false, races = false;
   std::vector<std::string> problems;
 };
 
@@ -85,32 +88,27 @@ class Runner {
       : arch_(arch), options_(options), tally_(tally) {}
 
   void run(const ConvProblem& problem, uint64_t seed) {
-    if (problem.direction == ConvDirection::wgrad) run_bias_grad(problem, seed);
-    bool taken = false;
+    if (problem.direction == ConvDirection::wgrad && !as_on_sm80()) run_bias_grad(problem, seed);
     std::set<std::string> names, tiles;
     for (const ConvKernelInfo& info : conv_kernel_table(arch_.device->arch))
       if (info.direction == problem.direction && info.dtype == problem.dtype &&
-          (info.any_layout || info.layout == problem.layout))
-        (info.family == ConvKernelFamily::mma ? tiles : names).insert(info.name);
+          (info.any_layout || info.layout == problem.layout) &&
+          (has_two_paths(info.family) || !as_on_sm80()))
+        (is_tile(info.family) ? tiles : names).insert(info.name);
+    bool taken = as_on_sm80();  // what takes all problems is not asked
+    for (const std::string& name : names) taken |= run_kernel(problem, name, seed);
     // A layout pass is the same for all tiles: unless one is asked for, another one each time.
-    if (!tiles.empty() && options_.kernel.empty() && pack_groups(problem, *arch_.device).any()) {
-      const uint64_t count = seed + static_cast<uint64_t>(problem.c + problem.input.w);
-      names.insert(*std::next(tiles.begin(), static_cast<int>(count % tiles.size())));
-    } else {
-      names.merge(tiles);
+    const bool one =
+        options_.kernel.empty() && (options_.thin || pack_groups(problem, *arch_.device).any());
+    std::vector<std::string> order(tiles.begin(), tiles.end());
+    if (one && !order.empty()) {
+      const size_t first = std::hash<std::string>()(to_string(problem)) + seed;
+      std::rotate(order.begin(), order.begin() + first % order.size(), order.end());
     }
-    for (const std::string& name : names) {
-      ConvPlan plan;
-      if (!wanted(name) || !planned(name, [&](const DeviceCaps& device) {
-            plan = plan_conv(problem, device, name);
-          }))
-        continue;
-      taken = true;
-      // No tile shares the work of `direct`: unless it is asked for, small problems are enough.
-      constexpr double most_direct_flops = 1e6;
-      if (name == "direct" && options_.kernel.empty() && problem.flops() > most_direct_flops)
-        continue;
-      check(name, to_string(problem), seed, [&] { return run_conv(plan, problem, seed); });
+    for (const std::string& name : order) {
+      const bool ran = run_kernel(problem, name, seed);
+      taken |= ran;
+      if (ran && one) break;
     }
     require_taken(taken, to_string(problem));
   }
@@ -137,12 +135,37 @@ class Runner {
   }
 
  private:
+  /// Whether all code that is the same on both paths is left to sm_80.
+  bool as_on_sm80() const { return options_.thin && arch_.device->arch < 80; }
+
+  static bool is_tile(ConvKernelFamily family) {
+    return family == ConvKernelFamily::mma || family == ConvKernelFamily::simt;
+  }
+  static bool has_two_paths(ConvKernelFamily family) {
+    return is_tile(family) || family == ConvKernelFamily::first_layer ||
+           family == ConvKernelFamily::ladder;
+  }
+
+  /// False if the kernel is not wanted or refuses the problem.
+  bool run_kernel(const ConvProblem& problem, const std::string& name, uint64_t seed) {
+    ConvPlan plan;
+    if (!wanted(name) ||
+        !planned(name, [&](const DeviceCaps& device) { plan = plan_conv(problem, device, name); }))
+      return false;
+    // No tile shares the work of `direct`: unless it is asked for, small problems are enough.
+    const double most_direct_flops = options_.thin ? 1e5 : 1e6;
+    if (name != "direct" || !options_.kernel.empty() || problem.flops() <= most_direct_flops)
+      check(name, to_string(problem), seed, [&] { return run_conv(plan, problem, seed); });
+    return true;
+  }
+
   // Every kernel of a pooling's table that takes the problem.
   template <class Info, class Plan, class Problem>
   void run_each(const std::vector<Info>& table,
                 Plan (*make)(const Problem&, const DeviceCaps&, const std::string&),
                 std::string (Runner::*run_one)(const Plan&, const Problem&, uint64_t),
                 const Problem& problem, uint64_t seed) {
+    if (as_on_sm80()) return;
     bool taken = false;
     for (const Info& info : table) {
       Plan plan;
@@ -432,6 +455,9 @@ void run_variants(Runner& runner, const Problem& line, size_t line_number,
     for (const Direction direction : directions)
       for (const Layout layout : {Layout::nchw, Layout::nhwc})
         for (const DType dtype : std::set{line.dtype, dtypes[(line_number + seed) % 4]}) {
+          const size_t turn = line_number + seed + static_cast<size_t>(direction);
+          if (options.thin && dtype == DType::float32 && turn % 2 == static_cast<size_t>(layout))
+            continue;
           Problem problem = line;
           problem.direction = direction, problem.layout = layout, problem.dtype = dtype;
           runner.run(problem, seed);
@@ -519,6 +545,7 @@ Options parse_options(int argc, char** argv) {
     else if (word == "--arch") options.arch = value();
     else if (word == "--kernel") options.kernel = value();
     else if (word == "--exactly") options.exactly = true;
+    else if (word == "--thin") options.thin = true;
     else if (word == "--races") options.races = true;
     else if (word == "--problem") options.problems.push_back(value());
     else if (word.starts_with("--")) throw std::invalid_argument("unknown option " + word);
