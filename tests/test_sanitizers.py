@@ -1,4 +1,7 @@
-"""The C++ tests of emulator and kernels once more, under gcc's sanitizers."""
+"""The C++ tests of emulator and kernels once more, under gcc's sanitizers.
+
+They are slow, so run_problems runs thin here; see its first lines.
+"""
 
 import pytest
 from test_emulator import CPP, PROBLEMS, cases, run
