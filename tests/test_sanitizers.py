@@ -17,7 +17,7 @@ def test_unit(programs, name):
 
 
 @pytest.mark.parametrize("arch", ["sm_75", "sm_80"])
-def test_every_kernel_on_every_problem(programs, arch):
+def test_kernels_on_every_problem(programs, arch):
     ran = run(
         programs("sanitized") / "run_problems",
         *("--arch", arch, "--first-seed", 3, "--thin", *PROBLEMS),
