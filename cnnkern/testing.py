@@ -27,20 +27,23 @@ def integer_tensor(
     return torch.randint(-largest, largest + 1, shape, generator=generator).to(dtype)
 
 
-def guarded_copy(values: Tensor, offset: int = 1, gap: int = 2) -> Tensor:
+def guarded_copy(
+    values: Tensor, offset: int = 1, gap: int = 2, device: str | torch.device = "cpu"
+) -> Tensor:
     """The same values and order of strides, as a view into a storage that is NaN everywhere else.
 
     Args:
         values: any dense tensor.
         offset: elements between the storage's begin and the first value; odd ones are misaligned.
         gap: stride of the innermost dimension; 1 keeps the tensor dense.
+        device: where the storage is to be.
     """
     order = sorted(range(values.dim()), key=values.stride, reverse=True)
     dense = values.permute(order)
     shape = [*dense.shape[:-1], gap * dense.shape[-1]]
     indices = -(2**40) if values.dtype == torch.int64 else torch.iinfo(torch.uint8).max
     fill = float("nan") if values.is_floating_point() else indices
-    storage = torch.full((offset + math.prod(shape) + 3,), fill, dtype=values.dtype)
+    storage = torch.full((offset + math.prod(shape) + 3,), fill, dtype=values.dtype, device=device)
     view = storage[offset : offset + math.prod(shape)].view(shape)[..., ::gap].copy_(dense)
     return view.permute(sorted(range(values.dim()), key=order.__getitem__))
 

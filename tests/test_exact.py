@@ -34,13 +34,14 @@ def settled(case: Case, found: torch.Tensor, wanted: np.ndarray) -> torch.Tensor
     return found.round()
 
 
-def check(case: Case) -> None:
+def check(case: Case, place: str = "cpu") -> None:
+    """``place`` is where the tensors are."""
     problem, ops = Problem.parse(case.text), case.operators()
     wanted = cases.exact_reference(cases.geometry(case))
-    tensors = cases.prepared(problem, cases.operands(problem))
+    tensors = [t.to(place) for t in cases.prepared(problem, cases.operands(problem))]
     with testing.force_kernel(problem.operation, case.kernel), testing.launches() as ran:
         found = problems.run(problem, ops, *tensors)
-    output, *more = found if isinstance(found, tuple) else (found,)
+    output, *more = (t.cpu() for t in (found if isinstance(found, tuple) else (found,)))
     assert output.dtype == problem.dtype, case
     testing.assert_equal(settled(case, output, wanted), wanted, str(case))
     if problem.preactivation:
