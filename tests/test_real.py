@@ -46,7 +46,7 @@ def torchs(problem: Problem, tensors: list[torch.Tensor]) -> torch.Tensor:
     first, second, *bias = tensors
     varying = torch.zeros(
         problem.input_shape if problem.direction == "dgrad" else problem.weight_shape,
-        dtype=problem.dtype, requires_grad=True,
+        dtype=problem.dtype, device=first.device, requires_grad=True,
     )  # fmt: skip
     pair = (varying, second) if problem.direction == "dgrad" else (second, varying)
     (grad,) = torch.autograd.grad(forward(*pair), varying, first)
@@ -69,7 +69,9 @@ def torchs_avg_pool(problem: Problem, tensor: torch.Tensor) -> torch.Tensor:
 
     if problem.direction == "forward":
         return forward(tensor).to(problem.dtype)
-    x = torch.zeros(problem.input_shape, dtype=tensor.dtype, requires_grad=True)
+    x = torch.zeros(
+        problem.input_shape, dtype=tensor.dtype, device=tensor.device, requires_grad=True
+    )
     return torch.autograd.grad(forward(x), x, tensor)[0].to(problem.dtype)
 
 
