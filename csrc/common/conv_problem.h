@@ -75,6 +75,12 @@ struct ConvProblem {
   /// Whether there is one plane, without padding: a 2-d or 1-d convolution, or a 3-d one like it.
   bool planar() const { return input.d == 1 && filter.d == 1 && output.d == 1 && pad_begin.d == 0; }
 
+  /// Whether windows follow each other from pixel to pixel.
+  bool unit_stride() const { return stride == Extent3{}; }
+
+  /// Whether each output pixel is made of the input pixel at the same place, a matrix product.
+  bool pointwise() const { return filter.volume() == 1 && unit_stride() && output == input; }
+
   /// Elements of the filter's footprint along an axis: (taps − 1)·dilation + 1.
   int64_t footprint(int axis) const { return (filter[axis] - 1) * dilation[axis] + 1; }
 

@@ -258,17 +258,33 @@ __global__ void __launch_bounds__(depthwise_threads, 2) depthwise_wgrad_planes(P
   p.store(filter * p.filter_taps + (t * p.h.taps + r) * p.w.taps + first_s + tap, sum);
 }
 
-/// weight[i] = Σ over parts, in order; one thread makes one weight.
+constexpr int sum_warps = 8;
+
+template <class A>
+struct PartSums {
+  A of[sum_warps][32];
+};
+
+/// weight[i] = Σ over parts. A block makes 32 weights: each of its warps adds every eighth part, so
+/// that the loads of many are under way, and the first adds up what they have, in one order.
 template <class T>
-__global__ void __launch_bounds__(depthwise_threads)
+__global__ void __launch_bounds__(32 * sum_warps)
     depthwise_sum_parts(const accumulator_t<T>* __restrict__ workspace, T* __restrict__ weight,
                         int elements, int parts) {
-  const int64_t i = grid_thread();
-  if (i >= elements) return;
-  accumulator_t<T> sum = 0;
+  using A = accumulator_t<T>;
+  CNNKERN_SHARED(PartSums<A>, shared);
+  const int lane = lane_index(), i = static_cast<int>(blockIdx.x) * 32 + lane;
+  A sum = 0;
+  if (i < elements)
 #pragma unroll 4
-  for (int part = 0; part < parts; ++part)
-    sum += load_global_readonly<accumulator_t<T>>(workspace + int64_t{part} * elements + i);
+    for (int part = warp_index(); part < parts; part += sum_warps)
+      sum += load_global_readonly<A>(workspace + int64_t{part} * elements + i);
+  store_shared(&shared.of[warp_index()][lane], sum);
+  __syncthreads();
+  if (warp_index() != 0 || i >= elements) return;
+  sum = 0;
+#pragma unroll
+  for (int warp = 0; warp < sum_warps; ++warp) sum += load_shared<A>(&shared.of[warp][lane]);
   store_global(weight + i, T(sum));
 }
 
@@ -317,10 +333,9 @@ void launch_depthwise_wgrad(const DepthwiseShape& shape, const ConvProblem& prob
   }
   if (splits == 1) return;
   const int elements = static_cast<int>(problem.weight_elements());
-  CNNKERN_LAUNCH(
-      (depthwise_sum_parts<T>),
-      dim3(static_cast<unsigned>((elements + depthwise_threads - 1) / depthwise_threads)),
-      dim3(depthwise_threads), 0, stream, wgrad.workspace, wgrad.weight, elements, splits);
+  CNNKERN_LAUNCH((depthwise_sum_parts<T>), dim3(static_cast<unsigned>((elements + 31) / 32)),
+                 dim3(32 * sum_warps), sizeof(PartSums<accumulator_t<T>>), stream, wgrad.workspace,
+                 wgrad.weight, elements, splits);
 }
 
 #define CNNKERN_DEPTHWISE_TYPE(type)                                                    \

@@ -29,6 +29,8 @@ struct DgradMmaParams {
   Element* input;
   int class_rows, c_per_group, k_per_group, filter_elements;
   int64_t c, k;
+  bool one_class;  // stride 1: its rows are the input's pixels, in their order
+  bool pointwise;  // of one tap besides, and no padding: they are the output's too
 };
 
 /// The class of this block.
@@ -92,6 +94,10 @@ struct GradientsAndFilters {
         gradients([&](int line, const Element*& from, unsigned& taps) {
           const auto& p = pixels.p;
           from = p.output + int64_t{group} * p.k_per_group, taps = 0;
+          if (p.pointwise) {
+            from += (first_row + line) * p.k, taps = first_row + line < p.class_rows;
+            return;
+          }
           int64_t image;
           Index3 at, pixel;
           if (!pixels.split(first_row + line, image, at, pixel)) return;
@@ -125,6 +131,10 @@ struct DgradMmaOutput {
   const Element* bias;  // likewise, or null
   int columns;
   static constexpr bool aligned = true;
+
+  __device__ __forceinline__ bool plain() const { return pixels.p.one_class; }
+  __device__ __forceinline__ int rows() const { return pixels.p.class_rows; }
+  __device__ __forceinline__ int64_t pitch() const { return pixels.p.c; }
 
   __device__ __forceinline__ int64_t row(int m) const {
     int64_t image;
@@ -187,7 +197,9 @@ void launch_mma_dgrad(const ConvPlan& plan, const ConvProblem& problem, const Co
       .k_per_group = static_cast<int>(problem.k_per_group()),
       .filter_elements = static_cast<int>(problem.c_per_group() * problem.filter.volume()),
       .c = problem.c,
-      .k = problem.k};
+      .k = problem.k,
+      .one_class = problem.unit_stride(),
+      .pointwise = problem.pointwise()};
   CNNKERN_LAUNCH((mma_dgrad<Element, m, n, k>), grid_of(plan), dim3(plan.threads),
                  plan.shared_bytes, stream, params);
 }

@@ -27,6 +27,7 @@ struct FpropMmaParams {
   Element* output;
   int pixels, c_per_group, k_per_group, filter_elements;
   int64_t c, k;
+  bool pointwise;  // one tap, no stride, no padding: the output's pixels are the input's
   bool aligned;
   ConvBiasAct<Element> finish;
 };
@@ -44,6 +45,10 @@ struct WindowsAndFilters {
         windows([&](int line, const Element*& from, unsigned& taps) {
           from = p.input + int64_t{group} * p.c_per_group, taps = 0;
           if (first_pixel + line >= p.pixels) return;
+          if (p.pointwise) {
+            from += (first_pixel + line) * p.c, taps = 1;
+            return;
+          }
           Index3 corner;
           const int64_t image = p.windows.split(first_pixel + line, corner);
           corner = {corner.d * p.stride.d - p.pad.d,
@@ -130,6 +135,7 @@ void launch_mma_fprop(const ConvPlan& plan, const ConvProblem& problem, const Co
       .filter_elements = static_cast<int>(c_per_group * problem.filter.volume()),
       .c = problem.c,
       .k = problem.k,
+      .pointwise = problem.pointwise(),
       .aligned = problem.k_per_group() % chunk<Element> == 0,
       .finish = {problem, tensors}};
   CNNKERN_LAUNCH((mma_fprop<Element, m, n, k>), grid_of(plan), dim3(plan.threads),

@@ -15,6 +15,10 @@ struct FpropMmaOutput {
   int columns;
   bool aligned;
 
+  __device__ __forceinline__ bool plain() const { return aligned && !p.finish.active(); }
+  __device__ __forceinline__ int rows() const { return p.pixels; }
+  __device__ __forceinline__ int64_t pitch() const { return p.k; }
+
   __device__ __forceinline__ int64_t row(int pixel) const {
     return pixel < p.pixels ? pixel * p.k : -1;
   }

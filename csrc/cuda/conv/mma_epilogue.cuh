@@ -5,15 +5,22 @@
 // four sums are exchanged with their neighbours in every other row and in the upper half of a row:
 // then neither the pairs that are written nor the fours that are read meet in a bank.
 //
+// Where rows follow each other at one distance and nothing is fused, all of a warp's stores are
+// unrolled: a warp has few neighbours on its scheduler, so what hides the latency of one row is the
+// next. Otherwise there is code for one slab and one row, in loops.
+//
 // An output type gives
-//   int64_t row(int m) const;      offset of row m's first column in data, negative if none
 //   int columns; const Element* bias (one a column, or null); Element* data
+//   bool plain() const;            whether the first way will do, and chunks lie on 16 bytes; then
+//   int rows() const; int64_t pitch() const;    the rows there are, and the elements between them
 //   bool aligned;                  whether every chunk of columns lies on 16 bytes
+//   int64_t row(int m) const;      offset of row m's first column in data, negative if none
 //   void finish(int64_t at, Columns, float (&)[chunk]) const;   what follows once the bias is added
 #pragma once
 
 #include "cuda/conv/conv_bias_act.cuh"
 #include "cuda/conv/implicit_gemm_mma.cuh"
+#include "cuda/primitives/warp.cuh"
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 
@@ -46,54 +53,90 @@ struct Columns {
   }
 };
 
+/// A warp's slab in shared memory, as a lane writes and reads it.
+template <class Gemm>
+struct Slab {
+  using Element = typename Gemm::Element;
+  static constexpr int pitch = Gemm::slab_pitch, together = chunk<Element>;
+  static constexpr int lanes = Gemm::warp_n / together, rows = 32 / lanes;  // of a row; at a time
+  float* data;
+  int lane = lane_index(), read_row = lane / lanes, column = lane % lanes * together;
+
+  /// Number u of a row's fours lies at u, or at u ^ 1 in odd rows or in the upper half of 64
+  /// columns.
+  __device__ __forceinline__ static int swapped(int row, int four) {
+    return four ^ ((row ^ four / 8) & 1);
+  }
+
+  __device__ __forceinline__ void write(const typename Gemm::Mma::C (&sums)[Gemm::warp_n / 8]) {
+    sync_warp(full_warp);  // the last slab has been read
+#pragma unroll
+    for (int j = 0; j < Gemm::warp_n / 8; ++j)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int row = lane / 4 + 8 * half, four = 2 * j + lane % 4 / 2;
+        store_shared(data + row * pitch + swapped(row, four) * 4 + lane % 2 * 2,
+                     Vector<float, 2>{sums[j][2 * half], sums[j][2 * half + 1]});
+      }
+    sync_warp(full_warp);
+  }
+
+  /// The lane's columns of row read_row + r.
+  __device__ __forceinline__ void read(int r, const float (&bias)[together],
+                                       float (&values)[together]) const {
+#pragma unroll
+    for (int j = 0; j < together / 4; ++j) {
+      const int row = read_row + r, four = swapped(row, column / 4 + j);
+      const auto loaded = load_shared<Vector<float, 4>>(data + row * pitch + four * 4);
+#pragma unroll
+      for (int c = 0; c < 4; ++c) values[4 * j + c] = loaded[c] + bias[4 * j + c];
+    }
+  }
+};
+
 template <class Gemm, class Output>
 __device__ __forceinline__ void store_sums(typename Gemm::Shared& shared, const Output& output,
                                            int first_m, int first_n, typename Gemm::Sums& sums) {
   using Element = typename Gemm::Element;
-  using Four = Vector<float, 4>;
-  constexpr int pitch = Gemm::slab_pitch, slabs = Gemm::warp_m / Gemm::slab_rows;
-  constexpr int together = chunk<Element>;
-  constexpr int lanes = Gemm::warp_n / together, rows = 32 / lanes;  // lanes a row, rows at a time
-  float* slab = shared.slab[warp_index()];
-  const int lane = lane_index(), write_row = lane / 4, read_row = lane / lanes;
-  // Fours: number u of a row lies at u, or at u ^ 1 in odd rows or in the upper half of 64 columns.
-  const auto swapped = [](int row, int four) { return four ^ ((row ^ four / 8) & 1); };
-
-  const int column = lane % lanes * together, n = first_n + Gemm::warp_column() + column;
-  const int m = first_m + Gemm::warp_row() + read_row;
+  constexpr int slabs = Gemm::warp_m / Gemm::slab_rows, together = chunk<Element>;
+  Slab<Gemm> slab{shared.slab[warp_index()]};
+  const int n = first_n + Gemm::warp_column() + slab.column;
+  const int m = first_m + Gemm::warp_row() + slab.read_row;
   const Columns<Element> own{output.aligned, min(together, output.columns - n)};
   float bias[together] = {};
   if (output.bias)  // at any address
     Columns<Element>{false, own.count}.load(output.bias + n, bias);
 
+  if (output.plain()) {
+    const int rows = n < output.columns ? output.rows() : 0;
+#pragma unroll
+    for (int i = 0; i < slabs; ++i) {
+      slab.write(sums[i]);
+#pragma unroll
+      for (int r = 0; r < Gemm::slab_rows; r += slab.rows) {
+        const int row = m + i * Gemm::slab_rows + r;
+        float values[together];
+        slab.read(r, bias, values);
+        if (row < rows)
+          Columns<Element>{true, together}.store(output.data + row * output.pitch() + n, values);
+      }
+    }
+    return;
+  }
+
   // One slab's code for all: the sums move up through the registers, which no loop can index.
 #pragma unroll 1
   for (int i = 0; i < slabs; ++i) {
-#pragma unroll
-    for (int j = 0; j < Gemm::warp_n / 8; ++j)
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int row = write_row + 8 * half, four = 2 * j + lane % 4 / 2;
-        store_shared(slab + row * pitch + swapped(row, four) * 4 + lane % 2 * 2,
-                     Vector<float, 2>{sums[0][j][2 * half], sums[0][j][2 * half + 1]});
-      }
-    __syncthreads();
+    slab.write(sums[0]);
 #pragma unroll 1
-    for (int r = 0; r < Gemm::slab_rows; r += rows) {
+    for (int r = 0; r < Gemm::slab_rows; r += slab.rows) {
       const int64_t begin = output.row(m + i * Gemm::slab_rows + r);
       if (begin < 0 || n >= output.columns) continue;
       float values[together];
-#pragma unroll
-      for (int j = 0; j < together / 4; ++j) {
-        const int row = read_row + r, four = swapped(row, column / 4 + j);
-        const Four loaded = load_shared<Four>(slab + row * pitch + four * 4);
-#pragma unroll
-        for (int c = 0; c < 4; ++c) values[4 * j + c] = loaded[c] + bias[4 * j + c];
-      }
+      slab.read(r, bias, values);
       output.finish(begin + n, own, values);
       own.store(output.data + begin + n, values);
     }
-    __syncthreads();
 #pragma unroll
     for (int up = 0; up + 1 < slabs; ++up)
 #pragma unroll

@@ -34,6 +34,10 @@ struct AxisClass {
   __device__ __forceinline__ AxisClass(const StrideAxis& axis, int remainder_)
       : remainder(remainder_), first_tap(0), taps(0), shift(0) {
     const int end = min(axis.tap_step, axis.taps), distance = remainder + axis.pad;
+    if (axis.stride == 1) {  // without a division
+      taps = axis.taps, shift = distance;
+      return;
+    }
     while (first_tap < end && (distance - first_tap * axis.dilation) % axis.stride != 0)
       ++first_tap;
     if (first_tap == end) return;

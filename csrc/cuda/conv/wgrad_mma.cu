@@ -53,9 +53,10 @@ struct Weights {
   static constexpr const Element* bias = nullptr;
   static constexpr bool aligned = true;  // C/G is a multiple of a chunk
 
-  __device__ __forceinline__ int64_t row(int k) const {
-    return k < p.k_per_group ? static_cast<int64_t>(k) * columns : -1;
-  }
+  __device__ __forceinline__ static constexpr bool plain() { return true; }
+  __device__ __forceinline__ int rows() const { return p.k_per_group; }
+  __device__ __forceinline__ int64_t pitch() const { return columns; }
+  __device__ __forceinline__ int64_t row(int k) const { return k < rows() ? k * pitch() : -1; }
   __device__ __forceinline__ void finish(int64_t, const Columns<Element>&,
                                          float (&)[chunk<Element>]) const {}
 };
