@@ -1,9 +1,11 @@
-"""Writes README's benchmark section from the newest recorded rows, or checks that it agrees.
+"""Writes README's benchmark sections from the newest recorded rows, or checks that they agree.
 
-    python tools/update_readme.py            rewrite the section and docs/benchmark.png
+    python tools/update_readme.py            rewrite the sections and their pictures in docs/
     python tools/update_readme.py --check    exit with 1 and a sentence if they are out of date
 
-The section lies between <!-- benchmark:start --> and <!-- benchmark:end -->.
+The CPU's section lies between <!-- benchmark:start --> and <!-- benchmark:end -->, the GPU's
+between <!-- benchmark_gpu:start --> and <!-- benchmark_gpu:end -->; the latter stays as it is
+while benchmarks/results holds no rows of a GPU.
 """
 
 from __future__ import annotations
@@ -11,9 +13,10 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
+import gpu_section
 from marked_section import replace_section
 from PIL import Image
 
@@ -23,7 +26,7 @@ from cnnkern.bench.table import geometric_mean
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-PICTURE = ROOT / "docs" / "benchmark.png"
+RESULTS, DOCS = ROOT / "benchmarks" / "results", ROOT / "docs"
 NETS = {"lenet5": "LeNet-5", "alexnet": "AlexNet", "resnet50": "ResNet-50"}
 PASSES = {
     "fprop": "convolution forward",
@@ -32,12 +35,28 @@ PASSES = {
     "forward": "max pool forward",
     "backward": "max pool backward",
 }
-START, END = "<!-- benchmark:start -->", "<!-- benchmark:end -->"
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section: its markers' name, which is the picture's too, its text, the picture's rows."""
+
+    name: str
+    text: str
+    panels: list[list[Row]]
+
+    @property
+    def picture(self) -> Path:
+        return DOCS / f"{self.name}.png"
+
+    def put_into(self, page: str) -> str:
+        start, end = (f"<!-- {self.name}:{edge} -->" for edge in ("start", "end"))
+        return replace_section("README.md", page, start, end, self.text)
 
 
 def newest_rows() -> list[list[Row]]:
     """The last recorded run on a CPU of each network that has one."""
-    files = [ROOT / "benchmarks" / "results" / f"{net}.csv" for net in NETS]
+    files = [RESULTS / f"{net}.csv" for net in NETS]
     recorded = [
         [row for row in read_rows(file) if row.device == "cpu"] for file in files if file.exists()
     ]
@@ -84,28 +103,42 @@ def fingerprint(nets: list[list[Row]]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def check(new_text: str, text: str, nets: list[list[Row]]) -> None:
+def sections() -> list[Section]:
+    """The CPU's section, and the GPU's if one has been timed."""
+    nets, runs = newest_rows(), gpu_section.gpu_runs(RESULTS)
+    if not nets:
+        sys.exit("benchmarks/results holds no rows; run: cnnkern bench lenet5")
+    found = [Section("benchmark", section(nets), nets)]
+    if runs:
+        text = gpu_section.section(runs, "docs/benchmark_gpu.png")
+        found.append(Section("benchmark_gpu", text, gpu_section.panels(runs)))
+    return found
+
+
+def check(new_page: str, page: str, written: list[Section]) -> None:
     remedy = "run: python tools/update_readme.py"
-    if new_text != text:
+    if new_page != page:
         sys.exit(f"README.md's benchmark section disagrees with benchmarks/results; {remedy}")
-    if not PICTURE.exists() or Image.open(PICTURE).info.get("Description") != fingerprint(nets):
-        sys.exit(f"docs/benchmark.png does not show the newest rows; {remedy}")
+    for part in written:
+        shown = part.picture.exists() and Image.open(part.picture).info.get("Description")
+        if shown != fingerprint(part.panels):
+            sys.exit(f"docs/{part.picture.name} does not show the newest rows; {remedy}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="change nothing, fail if out of date")
     arguments = parser.parse_args()
-    nets = newest_rows()
-    if not nets:
-        sys.exit("benchmarks/results holds no rows; run: cnnkern bench lenet5")
-    text = README.read_text()
-    new_text = replace_section("README.md", text, START, END, section(nets))
+    written, page = sections(), README.read_text()
+    new_page = page
+    for part in written:
+        new_page = part.put_into(new_page)
     if arguments.check:
-        check(new_text, text, nets)
-    else:
-        README.write_text(new_text)
-        draw_ratios(nets, PICTURE, fingerprint(nets))
+        check(new_page, page, written)
+        return
+    README.write_text(new_page)
+    for part in written:
+        draw_ratios(part.panels, part.picture, fingerprint(part.panels))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from cnnkern.bench.chart import draw_ratios
 from cnnkern.bench.nets import net_table, run_nets
-from cnnkern.bench.problems import list_nets, resolve
+from cnnkern.bench.problems import change_batch, list_nets, resolve
 from cnnkern.bench.record import Row, append_rows, read_rows
 from cnnkern.bench.run import run, run_with_progress
 from cnnkern.bench.suite import GROUPS, group_table, ratios, run_suite
@@ -14,6 +14,7 @@ __all__ = [
     "Row",
     "Timing",
     "append_rows",
+    "change_batch",
     "draw_ratios",
     "group_table",
     "list_nets",

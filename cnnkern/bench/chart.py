@@ -22,7 +22,7 @@ COLORS = {
     "unfold": "#b8902f",
     "fold": "#d9bf7a",
 }
-NAMES = {"forward": "max pool", "backward": "max pool, backward"}
+NAMES = {"forward": "pooling", "backward": "pooling, backward"}
 BAR = 0.26  # inches
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 from cnnkern.problems import Problem, read
@@ -58,3 +60,12 @@ def expand(problem: str) -> list[str]:
     if DIRECTIONS.intersection(problem.split()):
         return [problem]
     return [f"{problem} {direction}" for direction in ("fprop", "dgrad", "wgrad")]
+
+
+def change_batch(problem: str, change: Callable[[int], int]) -> str:
+    """The problem with as many images as ``change`` makes of their number.
+
+    >>> change_batch("net.conv1 x2 n8g32c32h7w7k32r3s3p1 f16", lambda images: 8 * images)
+    'net.conv1 x2 n64g32c32h7w7k32r3s3p1 f16'
+    """
+    return re.sub(r"\bn(\d+)(?=[gc]\d)", lambda found: f"n{change(int(found[1]))}", problem)

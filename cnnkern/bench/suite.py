@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from cnnkern.bench.problems import resolve
+from cnnkern.bench.problems import change_batch, resolve
 from cnnkern.bench.record import Row, describe_run
 from cnnkern.bench.run import run
 from cnnkern.bench.table import geometric_mean
@@ -132,7 +131,7 @@ def run_suite(
 def suite_problems(file: str, quick: bool = False) -> list[str]:
     """The problems of one of :data:`FILES`; ``quick``: of one image each."""
     problems = resolve(file)[1]
-    return [re.sub(r"\bn\d+(?=[gc]\d)", "n1", text) for text in problems] if quick else problems
+    return [change_batch(text, lambda images: 1) for text in problems] if quick else problems
 
 
 def ratios(rows: Sequence[Row], against: str) -> list[float]:

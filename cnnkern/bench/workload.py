@@ -35,10 +35,10 @@ class Workload:
         if problem.operation == "window_pool":
             raise ValueError(f"{problem.text}: poolings over windows of their own are not compared")
         self.problem = problem
-        generator = torch.Generator().manual_seed(0)
+        generator = torch.Generator(device).manual_seed(0)
 
         def draw(shape: tuple[int, ...]) -> Tensor:
-            return torch.randn(shape, generator=generator).to(device)
+            return torch.randn(shape, generator=generator, device=device)
 
         self._input, self._output_grad = draw(problem.input_shape), draw(problem.output_shape)
         self._weight = draw(problem.weight_shape)
