@@ -1,7 +1,8 @@
 // Average pooling, strided or adaptive, forward and backward, any shape, both layouts.
 //
 // forward: one thread makes one output; it finds the window of each axis once, clipped to the
-// input, sums the taps in row-major order, and divides.
+// input, sums the taps of each row, 64 at a time, and these sums, so that the error of a long mean
+// grows with its root, and divides.
 // backward: gather-style. One thread owns one input element, finds the windows over it by range
 // arithmetic, and sums their gradients. No atomics, so the order is fixed and the result repeats
 // bit for bit. Where all windows have one divisor (no window counts fewer taps at a border, which
@@ -23,7 +24,7 @@
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 namespace {
 
-constexpr int threads = pool_threads;
+constexpr int threads = pool_threads, run = 64;
 // The second launch bound: left to choose an occupancy, ptxas spills. Doubles take two registers.
 template <class T>
 constexpr int blocks = sizeof(T) == 8 ? 2 : 4;
@@ -132,9 +133,15 @@ __global__ void __launch_bounds__(threads, blocks<T>)
   for (int t = 0; t < d.taps; ++t)
     for (int r = 0; r < h.taps; ++r) {
       int64_t offset = first + t * step_d + r * step_h;
+      for (int s = 0; s < w.taps; s += run) {
+        A part[V] = {};
+        const int end = min(w.taps - s, run);
 #pragma unroll 3
-      for (int s = 0; s < w.taps; ++s, offset += step_w)
-        add_to(sum, load_global_readonly<Vector<T, V>>(input + offset));
+        for (int i = 0; i < end; ++i, offset += step_w)
+          add_to(part, load_global_readonly<Vector<T, V>>(input + offset));
+#pragma unroll
+        for (int v = 0; v < V; ++v) sum[v] += part[v];
+      }
     }
   const int64_t counted = static_cast<int64_t>(d.count) * h.count * w.count;
   const auto divisor = static_cast<A>(p.divisor != 0 ? p.divisor : counted);
