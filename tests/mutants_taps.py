@@ -10,6 +10,7 @@ KERNEL = "implicit_gemm_mma_64x64x32"
 WINDOW = "n1c40h6w7k72r3s3p1 f16 nhwc"  # tails in rows, columns and channels
 LONG = "n1c8h20w9k8r7s7u2p6l2 f16 nhwc"  # seven walks, a row of taps each
 STRIDED = "n1c16h7w9k40r3s4uh2uw3p1 f16 nhwc dgrad"
+POINTWISE = "n1c40h6w7k72r1s1 f16 nhwc"
 
 TAPS = [
     *of(
@@ -112,5 +113,29 @@ TAPS = [
         *(DGRAD, STRIDED, KERNEL),
         ("mma_columns_beyond_the_last", DGRAD, "column_exists ? channels : 0", "channels"),
         ("mma_class_rows", DGRAD, "row < p.class_rows &&", "row <= p.class_rows &&"),
+    ),
+    *of(
+        "barrier",
+        *(FPROP, WINDOW, KERNEL),
+        (
+            "slab_overwritten_while_it_is_read",
+            *(EPILOGUE, "sync_warp(full_warp);  // the last slab has been read", ""),
+            "race: ",
+        ),
+    ),
+    *of(
+        "mask",
+        *(FPROP, WINDOW, KERNEL),
+        ("plain_rows_beyond_the_last", EPILOGUE, "if (row < rows)", "if (row <= rows)"),
+    ),
+    *of(
+        "stride, offset or tap",
+        *(FPROP, POINTWISE, KERNEL),
+        ("pointwise_pitch", FPROP, "(first_pixel + line) * p.c", "(first_pixel + line) * p.k"),
+    ),
+    *of(
+        "mask",
+        *(DGRAD, f"{POINTWISE} dgrad", KERNEL),
+        ("pointwise_beyond_the_last", DGRAD, "taps = first_row + line < p.class_rows", "taps = 1"),
     ),
 ]

@@ -128,14 +128,8 @@ struct RowOfTaps {
   }
 };
 
-/// Blocks that a multiprocessor is to hold: what waits for memory wants many, but longer rows of
-/// weights, and vectors of eight channels, do not fit into fewer registers.
-template <class T, int taps>
-constexpr int blocks = taps == 3 && sizeof(T) == 4 ? 3 : 2;
-
 template <class T, int vector, int taps, int step>
-__global__ void __launch_bounds__(depthwise_threads, (blocks<T, taps>))
-    depthwise_pixels(PixelsParams<T> p) {
+__global__ void __launch_bounds__(depthwise_threads, 2) depthwise_pixels(PixelsParams<T> p) {
   using A = accumulator_t<T>;
   CNNKERN_SHARED(StagedWeights<A>, shared);
   const WeightLayout<A, vector> weights{shared.first, p.lanes};

@@ -78,8 +78,14 @@ struct WindowsAndFilters {
   }
 };
 
+/// Blocks that a multiprocessor is to hold: where the loop is short, others hide how long a block
+/// takes to begin and to end. The registers of 128 × 64 suffice for a third.
+template <int m, int n>
+constexpr int blocks = m == 128 && n == 64 ? 3 : 1;
+
 template <class Element, int m, int n, int k>
-__global__ void __launch_bounds__(32 * (m / 64) * (n / (m >= 128 && n >= 128 ? 64 : 32)), 1)
+__global__ void __launch_bounds__(32 * (m / 64) * (n / (m >= 128 && n >= 128 ? 64 : 32)),
+                                  (blocks<m, n>))
     mma_fprop([[maybe_unused]] const FpropMmaParams<Element> p) {
   if constexpr (has_mma_of<Element>) {
     using Gemm = MmaGemm<Element, m, n, k, Major::k, Major::k>;
