@@ -40,7 +40,7 @@ from cnnkern.progress import progress_bar
 
 ROOT = Path(__file__).resolve().parent.parent
 # Problems' files, and by how much their batches, which are a CPU's, are multiplied.
-FILES = {"alexnet": 8, "vgg16": 8, "googlenet": 8, "resnet50": 8, "depthwise": 8, "pooling": 4}
+FILES = {"resnet50": 8, "alexnet": 8, "vgg16": 8, "depthwise": 8, "pooling": 4, "googlenet": 8}
 TINY = ("n1c8h6w6k8r3s3p1", "n1c4h6w6r2s2u2 maxpool")
 # Name: the problems' dtype, and whether float32 may be rounded to tf32, by PyTorch and by cnnkern.
 PRECISIONS = {

@@ -28,6 +28,7 @@ from cnnkern.bench.timing import Call, measure, waiter
 from cnnkern.progress import progress_bar
 
 BATCHES = {"alexnet": 16, "vgg16": 2, "googlenet": 8, "resnet50": 8, "mobilenet_v2": 8}
+ON_GPU = 8  # times as many images: fewer would measure how long a kernel takes to start
 TARGETS = {"inference": 1.3, "compiled": 1.0, "training": 1.25}
 # ‖ours − theirs‖/‖theirs‖ of the logits, and of the loss; on a GPU float32 may be rounded to tf32.
 TOLERANCES = {"cpu": 1e-3, "cuda": 1e-2}
@@ -63,7 +64,8 @@ def run_nets(
         task = bar.add_task("timing", total=len(workloads) * len(nets))
         for net in nets:
             model = (create or _torchvisions)(net).to(device)
-            size = (1, 3, 64, 64) if quick else (BATCHES.get(net, 8), 3, 224, 224)
+            batch = BATCHES.get(net, 8) * (ON_GPU if device == "cuda" else 1)
+            size = (1, 3, 64, 64) if quick else (batch, 3, 224, 224)
             images = torch.randn(size, generator=torch.Generator().manual_seed(0)).to(device)
             for name in workloads:
                 bar.update(task, description=f"{net} {name}")
