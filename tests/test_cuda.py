@@ -20,7 +20,7 @@ import torch
 from test_real import CHOSEN, torchs
 
 import cnnkern
-from cnnkern import _C, _ops, problems, testing
+from cnnkern import _C, _ops, bench, problems, testing
 from cnnkern.problems import Problem
 
 if "CUDA" in (remedies := cnnkern.info().remedies):
@@ -255,3 +255,10 @@ def test_autotuning_gives_the_same_answers(tmp_path, monkeypatch):
         cnnkern.autotune(False)
     assert any(tmp_path.rglob("*")), "nothing was kept"
     assert _C.launches()
+
+
+@pytest.mark.parametrize("text", ["n2c8h8w8k8r3s3p1 dgrad f16", "n2c8h8w8r2s2u2 maxpool_backward"])
+def test_layers_are_timed(text):
+    rows = bench.run([text], device="cuda", budget=0.01, each_layout=True)
+    assert [row.layout for row in rows] == ["nchw", "nhwc"]
+    assert all(0 < row.cnnkern_us < 1e4 and 0 < row.torch_us < 1e4 for row in rows)

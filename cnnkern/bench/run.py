@@ -13,11 +13,12 @@ from torch.nn import functional as torch_functional
 import cnnkern
 from cnnkern import _C
 from cnnkern.bench.record import Row, describe_run
-from cnnkern.bench.timing import Timing, measure, waiter
+from cnnkern.bench.timing import Timing, measure, recorded, waiter
 from cnnkern.bench.workload import Workload, flops
 from cnnkern.problems import Problem
 from cnnkern.progress import progress_bar
 
+RECORDED = 4  # calls in a CUDA graph
 # ‖ours − torch's‖/‖torch's‖ beyond which the two did not compute the same thing.
 TOLERANCES = {
     torch.float64: 1e-12,
@@ -79,14 +80,22 @@ def _run_one(
     text: str, net: str, device: str, budget: float, origin: dict[str, Any], each_layout: bool
 ) -> list[Row]:
     problem = Problem.parse(text)
-    workload = Workload(problem, device)
-    layouts = workload.layouts()
-    ours = {f"cnnkern {layout}": workload.call(cnnkern.functional, layout) for layout in layouts}
-    theirs = {f"torch {layout}": workload.call(torch_functional, layout) for layout in layouts}
-    for call in ours.values():
-        _check_agreement(problem, call(), theirs["torch nchw"]())
-
-    timings = measure({**ours, **theirs}, budget, waiter(device))
+    on_gpu = device == "cuda"
+    with torch.cuda.stream(torch.cuda.Stream() if on_gpu else None):
+        workload = Workload(problem, device)
+        layouts = workload.layouts()
+        calls = {
+            f"{who} {layout}": workload.call(functional, layout)
+            for who, functional in (("cnnkern", cnnkern.functional), ("torch", torch_functional))
+            for layout in layouts
+        }
+        for layout in layouts:
+            _check_agreement(problem, calls[f"cnnkern {layout}"](), calls["torch nchw"]())
+        if on_gpu:
+            calls = {name: recorded(call, RECORDED) for name, call in calls.items()}
+        timings = measure(calls, budget, waiter(device))
+    if on_gpu:
+        timings = {name: timing.of_one(RECORDED) for name, timing in timings.items()}
 
     def best(who: str) -> str:
         return min(layouts, key=lambda layout: timings[f"{who} {layout}"].median)
