@@ -79,9 +79,9 @@ struct WindowsAndFilters {
 };
 
 /// Blocks that a multiprocessor is to hold: where the loop is short, others hide how long a block
-/// takes to begin and to end. The registers of 128 × 64 suffice for a third.
+/// takes to begin and to end. The registers of 128 × 64 suffice for a third (sm_120 would spill).
 template <int m, int n>
-constexpr int blocks = m == 128 && n == 64 ? 3 : 1;
+constexpr int blocks = m == 128 && n == 64 && CNNKERN_ARCH < 1200 ? 3 : 1;
 
 template <class Element, int m, int n, int k>
 __global__ void __launch_bounds__(32 * (m / 64) * (n / (m >= 128 && n >= 128 ? 64 : 32)),
