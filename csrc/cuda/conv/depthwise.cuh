@@ -87,7 +87,7 @@ __device__ __forceinline__ void store_strip(const DepthwiseGather<T>& p, int64_t
   if (!p.finish.active()) {
 #pragma unroll
     for (int q = 0; q < strip; ++q)
-      if (q < count) store_global(p.result + first + q * step, round_to<T>(sums[q]));
+      if (q < count) store_global_at_once(p.result + first + q * step, round_to<T>(sums[q]));
     return;
   }
 #pragma unroll 1

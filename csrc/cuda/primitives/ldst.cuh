@@ -66,6 +66,11 @@ void store_global(void* pointer, V value, emulator::Site site = emulator::Site::
 }
 
 template <class V>
+void store_global_at_once(void* pointer, V value, emulator::Site site = emulator::Site::current()) {
+  store_global(pointer, value, site);
+}
+
+template <class V>
 void store_global_streaming(void* pointer, V value,
                             emulator::Site site = emulator::Site::current()) {
   store_global(pointer, value, site);
@@ -159,6 +164,13 @@ __device__ __forceinline__ V load_global_or_zero(const void* pointer, bool valid
 template <class V>
 __device__ __forceinline__ void store_global(void* pointer, V value) {
   *static_cast<word_t<V>*>(pointer) = to_word(value);
+}
+
+/// One instruction also where the compiler would store the parts of the word, since it has them in
+/// registers that are not neighbours.
+template <class V>
+__device__ __forceinline__ void store_global_at_once(void* pointer, V value) {
+  __stwb(static_cast<word_t<V>*>(pointer), to_word(value));
 }
 
 /// For data that is not read soon: the first to leave the caches.
