@@ -3,9 +3,11 @@
     python tools/check_sass.py build/ninja/cuda     # a folder with objects, or objects and cubins
 
 A copy from global to shared memory passes LDGSTS (cp.async), LDGDEPBAR (commit), DEPBAR (wait) and
-BAR (__syncthreads) before LDS or LDSM may read it; a plain store passes STS and BAR. The compiler
-may move instructions, and a wrong asm statement lets it move them too far: this is checked where
-it counts, along every path of the control flow, for every architecture in the files.
+BAR (__syncthreads) before LDS or LDSM may read it. A plain store passes STS and BAR, or, if it is
+for the warp alone, NOP: that is what a full __syncwarp leaves of itself (so may other calls of a
+whole warp: whether a block's barrier is missing there, the emulator's race check tells). The
+compiler may move instructions, and a wrong asm statement lets it move them too far: this is checked
+where it counts, along every path of the control flow, for every architecture in the files.
 
 The check knows no addresses, so it is about order alone, and takes every store to be for other
 threads, as it is in our kernels; whether they overwrite what is still read, only the emulator's
@@ -14,8 +16,9 @@ race check can tell.
   wait       no path leads from the entry past an LDGSTS to a shared load without a wait, and every
              loop that copies and loads waits; in it, the wait leaves as many groups under way as
              the prologue committed, less one (stages - 2)
-  barrier    no path leads from a wait, or from an STS, to a shared load without a BAR; every loop
-             that writes and loads shared memory has one, and one a wait where it copies
+  barrier    no path leads from a wait to a shared load without a BAR, nor from an STS without a BAR
+             or NOP; every loop that writes and loads shared memory has one, and a BAR a wait where
+             it copies
   resources  no local memory (LDL, STL), no call of a division subroutine inside a loop, and no
              jump through a table (BRX), which this check could not follow
 """
@@ -143,7 +146,7 @@ class Kernel:
         return [i for i, one in enumerate(self.code) if one.kind in kinds]
 
     def after(self, i: int, stop_at: str = "") -> set[int]:
-        """What can run after instruction i; paths end at instructions of kind `stop_at`."""
+        """What can run after instruction i; paths end at instructions of the kinds `stop_at`."""
         return reached(self.successors, self.successors[i], self._stops(stop_at))
 
     def from_entry(self, stop_at: str) -> set[int]:
@@ -168,9 +171,10 @@ class Kernel:
                 loops |= dict.fromkeys((j for j in loops[i] if not stops(j)), loops[i])
         return loops[i]
 
-    def _stops(self, kind: str) -> Callable[[int], bool]:
+    def _stops(self, kinds: str) -> Callable[[int], bool]:
         # Under a predicate it may not run, so the path goes on.
-        return lambda i: self.code[i].kind == kind and not self.code[i].predicate
+        any_of = kinds.split()
+        return lambda i: self.code[i].kind in any_of and not self.code[i].predicate
 
 
 def reached(
@@ -228,19 +232,25 @@ def check_async(kernel: Kernel) -> Iterator[str]:
             )
 
 
+OF_STORES = "BAR NOP"  # of the block, or of the warp
+
+
 def check_barriers(kernel: Kernel) -> Iterator[str]:
     """A barrier between a write of shared memory and a load of it by others, and back."""
     code, loads = kernel.code, set(kernel.all("LDS", "LDSM"))
     copies, stores = kernel.all("LDGSTS"), kernel.all("STS")
     waits = kernel.all("DEPBAR") if copies else []
-    if early := kernel.leads(waits + stores, loads, stop_at="BAR"):
+    if early := (
+        kernel.leads(waits, loads, stop_at="BAR") or kernel.leads(stores, loads, stop_at=OF_STORES)
+    ):
         write, load = early
         yield (
             f"barrier: {code[write]} reaches {code[load]} without a BAR; other threads' "
             "data may be missing: call __syncthreads() between them"
         )
     for write in copies + stores:
-        if endless := sorted(loads & kernel.loop_of(write, stop_at="BAR")):
+        stop_at = "BAR" if write in copies else OF_STORES
+        if endless := sorted(loads & kernel.loop_of(write, stop_at=stop_at)):
             yield (
                 f"barrier: a loop with {code[write]} and {code[endless[0]]} has no BAR; data is "
                 "overwritten while others may still read it: call __syncthreads() in each round"
