@@ -75,8 +75,8 @@ MASKS = [
         (
             "mma_weight_row",
             WGRAD_MMA,
-            "return k < p.k_per_group ?",
-            "return k <= p.k_per_group ?",
+            "int rows() const { return p.k_per_group; }",
+            "int rows() const { return p.k_per_group + 1; }",
             "out of the bounds",
         ),
     ),
