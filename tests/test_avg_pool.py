@@ -9,8 +9,9 @@ from torch import nn
 
 import cnnkern
 from cnnkern import functional as ours
-from cnnkern import testing
+from cnnkern import problems, testing
 from cnnkern.functional._arguments import FLOATS
+from cnnkern.problems import Problem
 
 F = torch.nn.functional
 DIMS = (1, 2, 3)
@@ -276,3 +277,16 @@ def test_opcheck(index, namespace):
 def test_meta_tensors():
     x = torch.empty(2, 3, 12, 10, device="meta")
     assert net().to("meta")(x).shape == (2, 15)
+
+
+@pytest.mark.skipif(bool(cases.has_emulator()), reason=cases.has_emulator())
+@pytest.mark.parametrize("line", ["n2c5h40w41r1s1", "n1c3h1w4100r1s1"])
+def test_long_means_on_cuda_are_as_exact_as_torchs(line):
+    problem = Problem.parse(f"{line} adaptive_avgpool f32 nchw")
+    values = cases.operands(problem, cases.reals)
+    x = problem.tensor(values[0])
+    case = cases.Case(problem.text, "sm_80", "avg_pool_forward")
+    with testing.force_kernel("avg_pool", case.kernel):
+        found = problems.run(problem, case.operators(), x)
+    truth = cases.expected(problem, [x.double()])
+    testing.assert_close_to_float64(found, nn.functional.adaptive_avg_pool2d(x, 1), truth)

@@ -10,7 +10,7 @@ compiler may move instructions, and a wrong asm statement lets it move them too 
 where it counts, along every path of the control flow, for every architecture in the files.
 
 The check knows no addresses, so it is about order alone, and takes every store to be for other
-threads, as it is in our kernels; whether they overwrite what is still read, only the emulator's
+threads, of the block or of the warp; whether they overwrite what is still read, only the emulator's
 race check can tell.
   commit     no path leads from an LDGSTS to a wait or the end without an LDGDEPBAR
   wait       no path leads from the entry past an LDGSTS to a shared load without a wait, and every
