@@ -23,7 +23,7 @@ def _fixed_seed():
 @pytest.fixture(scope="session")
 def programs():
     """Variant of the C++ tests -> folder of its programs, built when first asked for."""
-    import build as cpp_build
+    import cpp_build
 
     return functools.cache(cpp_build.build)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 CSRC = ROOT / "csrc"
 sys.path.insert(0, str(ROOT / "tests" / "cpp"))
-import build as cpp_build  # noqa: E402
+import cpp_build  # noqa: E402
 
 CONV = "cuda/conv"
 DTYPES = "common/dtype.h"

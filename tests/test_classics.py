@@ -14,7 +14,7 @@ TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 CLASSICS = TESTS / "emulator" / "classics"
 sys.path.insert(0, str(TESTS / "cpp"))
-import build as cpp_build  # noqa: E402
+import cpp_build  # noqa: E402
 
 SEEDS = range(3)
 RIGHT = ["sgemm", "transpose", "reduction", "histogram"]

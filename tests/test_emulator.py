@@ -9,7 +9,7 @@ import pytest
 
 CPP = Path(__file__).parent / "cpp"
 sys.path.insert(0, str(CPP))
-import build as cpp_build  # noqa: E402
+import cpp_build  # noqa: E402
 
 PROBLEMS = sorted((Path(__file__).parent / "problems").glob("*.txt"))
 

@@ -11,11 +11,10 @@ import pytest
 from cnnkern import _C, _explain
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "cpp"))
-import build as cpp_build  # noqa: E402
+sys.path[:0] = [str(ROOT / "tests" / "cpp"), str(ROOT / "tools")]
+import cpp_build  # noqa: E402
 
-# tools/build.py has the same name as tests/cpp/build.py.
-DEFAULT_ARCHS = re.search(r'DEFAULT_ARCHS = "(.+)"', (ROOT / "tools/build.py").read_text())[1]
+from build import DEFAULT_ARCHS  # noqa: E402
 
 DEVICES = [name for name, _ in _C.devices()]
 PROBLEMS = sorted([*ROOT.glob("tests/problems/*.txt"), *ROOT.glob("benchmarks/problems/*.txt")])

@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ORACLES = ROOT / "tests" / "oracles"
 sys.path.insert(0, str(ROOT / "tests" / "cpp"))
-import build as cpp_build  # noqa: E402
+import cpp_build  # noqa: E402
 
 
 def find_package(name: str) -> Path | None:

@@ -16,8 +16,7 @@ CPP = ROOT / "tests" / "cpp"
 sys.path[:0] = [str(CPP), str(CPP / "standin")]
 import build_standin  # noqa: E402
 import check_standin  # noqa: E402
-
-import build as cpp_build  # noqa: E402
+import cpp_build  # noqa: E402
 
 BINDINGS = "torch/bindings_cuda.cpp"
 POOL = "n2c4h9w9r3s3u2p1 maxpool"

@@ -242,7 +242,7 @@ def build(destination: Path, folder: Path) -> None:
     ninja.link(compiler, objects, destination / f"_C{suffix}", core_link)
 
     # _emulator: the same CUDA sources, once per architecture path they contain. Registers start
-    # with a pattern: a GPU does not zero them either. tests/cpp/build.py links these objects too.
+    # with a pattern: a GPU does not zero them either. tests/cpp/cpp_build.py links these objects.
     emulator = f"-I{ROOT}/csrc/emulator/include"
     objects = shared + [
         ninja.compile(

@@ -17,7 +17,7 @@ import pybind11
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-import build as cpp_build  # noqa: E402
+import cpp_build  # noqa: E402
 
 ROOT, ARCH = cpp_build.ROOT, 80
 SOURCES = (

@@ -6,7 +6,7 @@ emulator and the primitives) and, but for `portable`, which is there for its fib
 kernel on tensors of more than 2^31 elements) and `classics` (tests/emulator/classics), and `fast`
 has `list_launches` (the shape of every launch on every GPU). Builds are incremental.
 
-    python tests/cpp/build.py fast | sanitized | portable | tsan
+    python tests/cpp/cpp_build.py fast | sanitized | portable | tsan
 """
 
 from __future__ import annotations
