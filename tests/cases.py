@@ -153,10 +153,11 @@ def _cpu_cases() -> Iterator[Case]:
 
 def moves(problem: Problem) -> bool:
     """Whether tensors go to the tensor cores by a layout pass."""
-    if problem.operation != "conv" or problem.dtype.itemsize != 2:
+    if problem.operation != "conv" or not (problem.dtype.itemsize == 2 or problem.tf32):
         return False
+    vector = 16 // problem.dtype.itemsize
     channels = [problem.c, *([problem.k] if problem.direction != "fprop" else [])]
-    return not problem.channels_last or any(c // problem.groups % 8 for c in channels)
+    return not problem.channels_last or any(c // problem.groups % vector for c in channels)
 
 
 def one_tile(problem: Problem, text: str, names: list[str]) -> list[str]:
@@ -183,7 +184,8 @@ def _emulated_cases() -> Iterator[Case]:
                 yield Case(text, "sm_80", kernel)
                 on_tensor_cores = problem.dtype == torch.float16 and kernel.startswith(MMA)
                 of_floats = problem.dtype == torch.float32 and not problem.tf32
-                if on_tensor_cores or (of_floats and kernel != "direct"):
+                of_doubles = kernel.startswith("implicit_gemm_f64")
+                if on_tensor_cores or of_doubles or (of_floats and kernel != "direct"):
                     yield Case(text, "sm_75", kernel)
 
 

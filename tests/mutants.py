@@ -74,6 +74,7 @@ class Mutant:
         """Whether a line of the table is of the kernel that runs; all others are not compiled."""
         words = re.findall(r"\w+", row) if row.startswith("CNNKERN_") else []
         types = {"float", "double", "float16", "bfloat16"}.intersection(words)
+        types |= {"double"} if row.startswith("CNNKERN_F64") else set()
         tile = "x".join(words[-3:]) if all(map(str.isdigit, words[-3:])) else ""
         return tile in self.kernel and (not types or self.type in types)
 

@@ -54,8 +54,8 @@ MASKS = [
         ("filter_depth", FPROP, "element < elements", "element <= elements", "out of the bounds"),
         (
             "output_pixel",
-            *(FPROP, "if (pixel >= p.input.pixels) return -1;"),
-            "if (pixel > p.input.pixels) return -1;",
+            *(FPROP, "if (pixel >= p.windows.pixels) return -1;"),
+            "if (pixel > p.windows.pixels) return -1;",
             "out of the bounds of 'output'",
         ),
     ),
@@ -82,7 +82,8 @@ MASKS = [
         (
             "gradient_pixel",
             WGRAD,
-            "return pixel < p.input.pixels ? image * p.k * volume + (pixel - image * volume) : -1;",
+            "return pixel < p.windows.pixels ? image * p.k * volume + "
+            "(pixel - image * volume) : -1;",
             "return image * p.k * volume + (pixel - image * volume);",
         ),
         ("weight_row", WGRAD, "return k < rows ?", "return k <= rows ?", "out of the bounds"),
@@ -220,17 +221,21 @@ STRIDES = [
         *(FPROP, RAGGED, SIMT_VEC4),
         (
             "shared_rows_overlap",
-            *(LOADER, "row * tile_k + (k ^ (row & 4))", "row * (tile_k - 4) + k"),
+            *(LOADER, "row * tile_k + (k ^ key)", "row * (tile_k - 4) + k"),
             "race: |has not delivered",
         ),
         (
             "shared_rows_too_far_apart",
-            *(LOADER, "row * tile_k + (k ^ (row & 4))", "row * (tile_k + 8) + k"),
+            *(LOADER, "row * tile_k + (k ^ key)", "row * (tile_k + 8) + k"),
             "race: |has not delivered|out of the bounds of shared memory|red zone",
         ),
         (
             "shared_rows_swizzled_on_one_side",
-            *(GEMM, "k_major_place<tile_k>(row(i), k)", "k_major_place<tile_k>(row(i) & ~4, k)"),
+            *(
+                GEMM,
+                "k_major_place<float, tile_k>(row(i), k)",
+                "k_major_place<float, tile_k>(row(i) & ~4, k)",
+            ),
         ),
         ("stage_written_twice", GEMM, "write = write + 1 == stages ? 0 : write + 1;", ""),
     ),
@@ -248,8 +253,8 @@ STRIDES = [
         (
             "group_of_the_input",
             WGRAD,
-            "group * p.c_per_group * p.input.source",
-            "0 * p.input.source",
+            "group * p.c_per_group * p.windows.source",
+            "0 * p.windows.source",
         ),
         ("part_of_the_workspace", WGRAD, "p.weight + part * p.weight_elements", "p.weight"),
     ),

@@ -6,6 +6,7 @@ PASS, LAUNCH = f"{CONV}/layout_pass.cu", f"{CONV}/conv_launch.cu"
 KERNEL = "implicit_gemm_mma_64x64x32"
 # Two tiles of channels, the second with one chunk of six, by two of pixels; in and out.
 RAGGED = (PASS, "n2c70h5w13k12r1s1 f16 nchw", KERNEL)
+RAGGED_FLOATS = (PASS, "n2c38h5w13k12r1s1 tf32 nchw", "implicit_gemm_mma_64x64x16")
 GROUPED = (PASS, "n1g2c40h4w6k40r3s3p1 bf16 nchw dgrad", KERNEL)
 PACKED = (PASS, "n1g8c32h5w6k64r3s3p1 f16 nchw", KERNEL)  # groups of four channels in twos
 PACKED_WGRAD = (PASS, "n1g8c32h5w6k64r3s3p1 f16 nchw wgrad", KERNEL)
@@ -39,8 +40,19 @@ LAYOUT = [
     *of(
         "mask",
         *RAGGED,
-        ("layout_chunks_beyond_the_last", PASS, "if (chunk < chunks) body", "body"),
+        ("layout_chunks_beyond_the_last", PASS, "if (number < chunks) body", "body"),
         ("layout_pixels_beyond_the_last", PASS, "if (at < length) body", "body", "of the bounds"),
+    ),
+    *of(
+        "stride, offset or tap",
+        *RAGGED_FLOATS,
+        (
+            "layout_moves_halves_of_floats",
+            PASS,
+            "move.element_bytes == 4",
+            "move.element_bytes == 8",
+        ),
+        ("layout_rows_of_half_the_pixels", PASS, "channel * layout_pixels", "channel * 32"),
     ),
     *of(
         "stride, offset or tap",
@@ -74,7 +86,7 @@ LAYOUT = [
         *PACKED_WGRAD,
         (
             "packed_blocks_begin_with_their_eight",
-            *(PASS, "channel + eight > tile.first", "channel >= tile.first"),
+            *(PASS, "channel + tile.together > tile.first", "channel >= tile.first"),
         ),
     ),
     *of(

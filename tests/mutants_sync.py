@@ -24,11 +24,12 @@ BARRIERS = [
         (
             "copy_before_the_barrier",
             GEMM,
-            "      __syncthreads();  // this tile has arrived for all, and nobody reads "
+            "    __syncthreads();  // this tile has arrived for all, and nobody reads "
             "the one before any more\n"
-            "      multiply_tile(shared.stage[read], sums, [&] { copy_next(tile + stages - 1); });",
-            "      copy_next(tile + stages - 1);\n      __syncthreads();\n"
-            "      multiply_tile(shared.stage[read], sums, [] {});",
+            "    Gemm::multiply_tile(shared.stage[read], sums, "
+            "[&] { copy_next(tile + stages - 1); });",
+            "    copy_next(tile + stages - 1);\n    __syncthreads();\n"
+            "    Gemm::multiply_tile(shared.stage[read], sums, [] {});",
             "race: ",
         ),
     ),
@@ -38,22 +39,22 @@ BARRIERS = [
         (
             "first_barrier_of_sm_75_deleted",
             GEMM,
-            "b.store(shared.stage[0].b);\n    __syncthreads();",
+            "b.store(shared.stage[0].b);\n  __syncthreads();",
             "b.store(shared.stage[0].b);",
             "race: ",
         ),
         (
             "loop_barrier_of_sm_75_deleted",
             GEMM,
-            "b.store(shared.stage[read].b);\n      __syncthreads();",
+            "b.store(shared.stage[read].b);\n    __syncthreads();",
             "b.store(shared.stage[read].b);",
             "race: ",
         ),
         (
             "barrier_under_a_condition",
             GEMM,
-            "b.store(shared.stage[read].b);\n      __syncthreads();",
-            "b.store(shared.stage[read].b);\n      if (threadIdx.x < 32 || more) __syncthreads();",
+            "b.store(shared.stage[read].b);\n    __syncthreads();",
+            "b.store(shared.stage[read].b);\n    if (threadIdx.x < 32 || more) __syncthreads();",
             "divergent barrier",
         ),
         arch="sm_75",

@@ -225,13 +225,6 @@ def test_depthwise_wgrad_splits_its_pixels() -> None:
     assert plan("n1g96c96h7w7k96r3s3p1 nhwc f16 wgrad")["workspace_bytes"] == 0
 
 
-def test_float64_takes_direct() -> None:
-    chosen = plan(f"{BIG} f64")
-    assert chosen["kernel"] == "direct"
-    reasons = [r for name, r in chosen["refusals"] if not name.startswith("depthwise")]
-    assert all("computes float32" in reason for reason in reasons)
-
-
 @pytest.mark.parametrize("direction", ["fprop", "dgrad", "wgrad"])
 def test_what_32_bits_do_not_hold_is_refused_by_the_gemms(direction: str) -> None:
     chosen = plan(f"n4096c8h1024w1024k8r3s3p1 {direction}")
@@ -341,8 +334,8 @@ def convolutions(net: str) -> list[str]:
 
 
 # sm_75 has no tensor cores for bfloat16.
-DTYPES_OF = {"sm_75": ["f32", "f16"]} | {
-    device: ["f32", "f16", "bf16"] for device in ("sm_80", "sm_86", "sm_90", "sm_100")
+DTYPES_OF = {"sm_75": ["f32", "f64", "f16"]} | {
+    device: ["f32", "f64", "f16", "bf16"] for device in ("sm_80", "sm_86", "sm_90", "sm_100")
 }
 
 
@@ -358,7 +351,11 @@ def test_no_layer_of_the_five_networks_takes_direct(net: str, dtype: str, device
             for direction in ("fprop", "dgrad", "wgrad"):
                 chosen = plan(f"{layer} {dtype} {layout} {direction}", device)
                 assert chosen["kernel"] != "direct", (layer, layout, direction, chosen["refusals"])
-                if dtype != "f32" and not chosen["kernel"].startswith("depthwise"):
+                if chosen["kernel"].startswith("depthwise"):
+                    continue
+                if dtype == "f64":
+                    assert chosen["kernel"].startswith("implicit_gemm_f64_")
+                elif dtype != "f32":
                     assert chosen["kernel"].startswith(("implicit_gemm_mma_", "first_layer_"))
 
 

@@ -24,7 +24,7 @@ REPORTS = {
         r" +at .*tile_loader.cuh:\d+ in .*\n +by thread \(\d+, 0, 0\), warp \d, lane \d+\n"
         r"  now     read of bytes \d+-\d+ of shared memory\n"
         r"  missing no __syncthreads lies between them; the block has passed none so far\n"
-        r"  at      .*implicit_gemm_simt.cuh:\d+ in .*\n  kernel  .*simt_fprop.*\n"
+        r"  at      .*implicit_gemm_simt.cuh:\d+ in .*\n  kernel  .*gemm_fprop.*\n"
         r"  block   \(\d, 0, 0\)\n  thread  \(\d+, 0, 0\), warp \d, lane \d+",
     ),
     "missing_wait_names_the_copy": (

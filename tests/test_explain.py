@@ -39,7 +39,7 @@ def test_gpu(device, product):
 
 
 def test_refusals_have_reasons():
-    found = cnnkern.explain("n1c3h8w8k4r3s3 f64", device="sm_80")
+    found = cnnkern.explain("n1c2h8w8k2r3s3 f64", device="sm_80")
     assert found.kernel == "direct"
     assert all(kernel and reason for kernel, reason in found.refusals)
     small = cnnkern.explain("n1c8h4w4k8r3s3p1", device="sm_80")
@@ -95,7 +95,7 @@ def test_profile_of_an_aligned_channels_last_problem():
     problem = "n16c64h56w56k64r3s3p1 nhwc"
     found = cnnkern.explain(problem, device="sm_80", profile=True)
     (launch,) = found.profile.launches
-    assert launch.kernel.startswith("simt_fprop<")
+    assert launch.kernel.startswith("gemm_fprop<")
     assert (launch.blocks_run, launch.blocks) == (4, 784)
     tiles = 64 * 9 // 8
     assert launch.barriers == 4 * tiles
@@ -184,7 +184,7 @@ def test_profile_of_channels_last_depthwise(layer, direction, dtype):
 
 def test_profile_counts_every_launch_of_a_split_sum():
     found = cnnkern.explain("n32c64h56w56k64r3s3p1 wgrad", device="sm_80", profile=True).profile
-    assert [launch.kernel[:10] for launch in found.launches] == ["simt_wgrad", "split_k_re"]
+    assert [launch.kernel[:10] for launch in found.launches] == ["gemm_wgrad", "split_k_re"]
     assert found.launches[1].traffic(store=True) == found.least_stored == 64 * 64 * 9 * 4
     (read,) = sites(found.launches[1], "global load")
     assert read.efficiency == 1, "the workspace lies as CUDA's allocator would align it"

@@ -22,19 +22,30 @@ def run(folder, *arguments):
 def test_every_kernel_takes_more_than_2_31_elements(variant, arch):
     ran = run(cpp_build.build(variant), "--arch", arch)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    done = set(re.findall(rf"^ok {arch} (\w+) (\w+) \S+ ?(\w*)$", ran.stdout, re.M))
-    for layout, name, direction in expected_runs():
-        assert (layout, name, direction) in done, f"{layout} {name} {direction} did not run"
+    found = re.findall(rf"^ok {arch} (\w+) (\w+) \S+ ?(.*)$", ran.stdout, re.M)
+    done = {(layout, name, words.removesuffix(" nhwc")) for layout, name, words in found}
+    for layout, name, words in expected_runs():
+        assert (layout, name, words) in done, f"{layout} {name} {words} did not run"
 
 
 def expected_runs():
-    """(layout, kernel, direction), the direction as a problem string has it."""
+    """(layout, kernel, direction and dtype as a problem string has them)."""
     kernels = (Path(__file__).parents[1] / "csrc/cuda/conv/conv_kernels.inc").read_text()
-    rows = re.findall(r"^CNNKERN_SIMT_(\w+)\((\w+), (\d), (\d+), (\d+), (\d+)\)", kernels, re.M)
+    row = r"^CNNKERN_(SIMT|F64)_(\w+)\((\w+), (\d), (\d+), (\d+), (\d+)\)"
+    rows = re.findall(row, kernels, re.M)
+    assert {family for family, *_ in rows} == {"SIMT", "F64"}
+    for family, direction, layout, vector, m, n, k in rows:
+        name = f"implicit_gemm_{family.lower()}_{m}x{n}x{k}"
+        name += f"_vec{vector}" if vector != "1" else ""
+        words = direction.lower().replace("fprop", "") + (" f64" if family == "F64" else "")
+        yield layout, name, words.strip()
+    rows = re.findall(
+        r"^CNNKERN_MMA_(FPROP|DGRAD)\(float16, .*, (\d+), (\d+), (\d+)\)", kernels, re.M
+    )
     assert rows
-    for direction, layout, vector, m, n, k in rows:
-        name = f"implicit_gemm_simt_{m}x{n}x{k}" + (f"_vec{vector}" if vector != "1" else "")
-        yield layout, name, direction.lower().replace("fprop", "")
+    for direction, m, n, k in rows:
+        words = "f16" if direction == "FPROP" else "dgrad f16"
+        yield "nhwc", f"implicit_gemm_mma_{m}x{n}x{k}", words
     for layout in ("nchw", "nhwc"):
         for direction in ("", "dgrad", "wgrad"):
             yield layout, "direct", direction

@@ -14,6 +14,7 @@ from mutants import CSRC, build, cpp_build
 from mutants_avg_pool import AVERAGES
 from mutants_depthwise import DEPTHWISE
 from mutants_epilogue import FUSED_OPERATION
+from mutants_f64 import F64
 from mutants_first_layer import FIRST_LAYER
 from mutants_index import INDEX
 from mutants_ladder import LADDER
@@ -29,7 +30,7 @@ from mutants_winograd import WINOGRAD
 MUTANTS = [
     *(*SYNC, *INDEX, *FUSED_OPERATION, *AVERAGES, *WINDOWS),
     *(*DEPTHWISE, *TAPS, *FIRST_LAYER, *WGRAD_MMA_BUGS, *LAYOUT, *CUTS, *LADDER),
-    *(*WINOGRAD, *TF32),
+    *(*WINOGRAD, *TF32, *F64),
 ]
 NOTICED_BY = {
     "barrier": "the race table; lists of who waits where",

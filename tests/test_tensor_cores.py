@@ -32,12 +32,14 @@ def test_no_bank_conflicts_and_no_sector_in_vain(tile: str, direction: str, devi
         ("n2c128h16w32k64r1s1 f16 nchw", 0.9),
         ("n1c24h16w16k160r1s1 bf16 nchw dgrad", 0.9),
         ("n1c64h14w14k64r1s1 f16 nchw", 0.8),  # planes begin on eight bytes
+        ("n2c128h16w32k64r1s1 tf32 nchw", 0.9),
+        ("n1c64h14w14k64r1s1 tf32 nchw dgrad", 0.9),
     ],
 )
 def test_the_layout_pass_has_no_bank_conflicts_and_few_sectors_in_vain(
     problem: str, least: float
 ) -> None:
-    kernel = "implicit_gemm_mma_64x64x32"
+    kernel = "implicit_gemm_mma_64x64x" + ("16" if "tf32" in problem else "32")
     profile = cnnkern.explain(problem, device="sm_80", kernel=kernel, profile=True).profile
     assert profile is not None
     moves = [launch for launch in profile.launches if "pad_layout" in launch.kernel]

@@ -62,18 +62,33 @@ def test_where_it_is_no_faster_float32_stays_exact(device, reason, direction):
     assert (chosen["kernel"], chosen["grid"]) == (without["kernel"], without["grid"])
 
 
+@pytest.mark.parametrize("direction", cases.CONV_DIRECTIONS)
 @pytest.mark.parametrize(
     ("problem", "reason"),
     [
-        ("n32c64h56w56k64r3s3p1 nchw", "reads channels last, to which no layout pass brings float"),
-        ("n32c62h56w56k64r3s3p1 nhwc", "loads 4 channels at a time, but C/G = 62"),
-        ("n32g32c64h56w56k64r3s3p1 nhwc", "loads 4 channels at a time, but C/G = 2"),
+        ("n32g32c64h56w56k64r3s3p1 nhwc", "packs groups of at least 4 channels and filters"),
+        ("n2c3h9w9k8r1s1 nchw", "its layout pass and its products are modelled to take"),
     ],
 )
-def test_refused_in_a_sentence(problem, reason):
-    chosen = plan(f"{problem} tf32", "sm_80")
+def test_refused_in_a_sentence(problem, reason, direction):
+    chosen = plan(f"{problem} tf32 {direction}", "sm_80")
     refusals = [text for name, text in chosen["refusals"] if "_mma_" in name]
-    assert len(refusals) == 3 and all(text.startswith(reason) for text in refusals)
+    assert refusals and all(text.startswith(reason) for text in refusals)
+
+
+@pytest.mark.parametrize("direction", cases.CONV_DIRECTIONS)
+@pytest.mark.parametrize("device", FAST)
+def test_other_layouts_come_by_a_pass(device, direction):
+    image, filters = 32 * 64 * 56 * 56 * 4, 64 * 64 * 9 * 4
+    planes = plan(f"{LAYER} tf32 {direction}".replace("nhwc", "nchw"), device)
+    assert planes["kernel"].startswith("implicit_gemm_mma_") and planes["tf32"]
+    moved = 2 * (2 * image + filters)
+    assert f"NCHW: one layout pass of {moved} bytes over input, weight, output; " in planes["why"]
+    parts = planes["split_k"] * filters if planes["split_k"] > 1 else 0
+    assert planes["workspace_bytes"] == 2 * image + filters + parts
+    odd = plan(f"{LAYER} tf32 {direction}".replace("c64", "c62"), device)
+    assert odd["kernel"].startswith("implicit_gemm_mma_")
+    assert "odd channels: one layout pass of" in odd["why"]
 
 
 def test_only_convolutions_of_float32_have_it():

@@ -106,7 +106,7 @@ def simt(direction: str) -> CutlassKernel:
         stages=5,
         strides=", cutlass::conv::StrideSupport::kUnity" if direction == "Dgrad" else "",
     )
-    ours = f"simt_{direction.lower()}<(Layout)1, 4, 128, 128, 8>"
+    ours = f"gemm_{direction.lower()}<float, (Layout)1, 4, 128, 128, 8>"
     return CutlassKernel(ours, "86", direction, source)
 
 

@@ -41,8 +41,9 @@ inline void finish_switch(void*, const void**, size_t*) {}
 
 // ThreadSanitizer sees each thread of a block as one of its own (a TSan fiber; never two threads of
 // a block as one), and as ordered by a block's barriers, by sync_warp, and by the start and end of
-// a launch alone. Kernels are compiled for it, the emulator's own code is not (tests/cpp/cpp_build.py
-// defines this macro); what the latter does inside library calls that TSan intercepts is `Unseen`.
+// a launch alone. Kernels are compiled for it, the emulator's own code is not (it is
+// tests/cpp/cpp_build.py that defines this macro); what the latter does inside library calls that
+// TSan intercepts is `Unseen`.
 #if defined(CNNKERN_THREAD_SANITIZER)
 inline constexpr bool thread_sanitizer = true;
 inline void* new_tsan_fiber() { return __tsan_create_fiber(0); }

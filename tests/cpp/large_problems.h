@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "common/sentence.h"
 #include "cpu/strides.h"
 #include "cuda/conv/conv_plan.h"
 #include "cuda/pool/max_pool_plan.h"
@@ -23,8 +24,11 @@ inline uint64_t hash(int64_t offset) {
 }
 
 /// Writes a small integer, always the same at an offset and never 0, and returns it.
-inline float touch(SparseTensor<float>& tensor, int64_t offset) {
-  return tensor[offset] = static_cast<float>(1 + hash(offset) % 7);
+template <class T>
+accumulator_t<T> touch(SparseTensor<T>& tensor, int64_t offset) {
+  const auto value = static_cast<accumulator_t<T>>(1 + hash(offset) % 7);
+  tensor[offset] = T(value);
+  return value;
 }
 
 /// The position of the element at an offset.
@@ -67,12 +71,15 @@ struct Expectation {
     values[offset] = value;
     tensor[offset] = T(-7);  // no result is
   }
+  static auto number(T value) {
+    if constexpr (std::is_integral_v<T>) return static_cast<int64_t>(value);
+    else return static_cast<double>(static_cast<accumulator_t<T>>(value));
+  }
   void check(SparseTensor<T>& tensor, const char* name) const {
     for (const auto& [offset, value] : values)
-      if (tensor[offset] != value)
-        throw std::runtime_error(std::string(name) + " has " + std::to_string(tensor[offset]) +
-                                 " at offset " + std::to_string(offset) + ", expected " +
-                                 std::to_string(value));
+      if (number(tensor[offset]) != number(value))
+        throw std::runtime_error(sentence(name, " has ", number(tensor[offset]), " at offset ",
+                                          offset, ", expected ", number(value)));
   }
 };
 
@@ -94,6 +101,7 @@ inline std::vector<int64_t> elements_of_threads(uint64_t block, int64_t blocks, 
   return offsets;
 }
 
+template <class T>
 class LargeConv {
  public:
   LargeConv(const ConvProblem& problem, const ConvPlan& plan)
@@ -112,7 +120,7 @@ class LargeConv {
 
   void expect(uint64_t block) {
     for (const int64_t offset : some(elements_of(block), 512)) {
-      float sum = 0;
+      accumulator_t<T> sum = 0;
       for_each_term(offset, [&](int64_t x, int64_t w, int64_t y) {
         switch (p_.direction) {
           case ConvDirection::fprop: sum += touch(input_, x) * touch(weight_, w); break;
@@ -120,14 +128,14 @@ class LargeConv {
           case ConvDirection::wgrad: sum += touch(output_, y) * touch(input_, x); break;
         }
       });
-      expected_.add(result(), offset, sum);
+      expected_.add(result(), offset, T(sum));
     }
   }
 
   void check() { expected_.check(result(), "the result"); }
 
  private:
-  SparseTensor<float>& result() {
+  SparseTensor<T>& result() {
     return p_.direction == ConvDirection::fprop   ? output_
            : p_.direction == ConvDirection::dgrad ? input_
                                                   : weight_;
@@ -220,8 +228,8 @@ class LargeConv {
   ConvProblem p_;
   ConvPlan plan_;
   cpu::Strides in_, filter_, out_;
-  SparseTensor<float> input_, weight_, output_;
-  Expectation<float> expected_;
+  SparseTensor<T> input_, weight_, output_;
+  Expectation<T> expected_;
 };
 
 class LargeBiasGrad {

@@ -33,7 +33,7 @@ std::string spaced(const std::array<int64_t, 3>& sizes) {
   return text.str();
 }
 
-/// "(simt_fprop<layout, …>)" as the launch macro writes it becomes "simt_fprop".
+/// "(gemm_fprop<layout, …>)" as the launch macro writes it becomes "gemm_fprop".
 std::string bare(const std::string& kernel) {
   const size_t begin = kernel[0] == '(';
   return kernel.substr(begin, kernel.find_first_of("<)", begin) - begin);

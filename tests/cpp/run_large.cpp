@@ -4,8 +4,8 @@
 //
 // Tensors are sparse (sparse_tensor.h), and of each launch two blocks run, the middle one and the
 // last, on what they read alone (large_problems.h). A kernel that cuts an offset to 32 bits reads
-// zeros instead of what was put there, or writes elsewhere. A line stands for both layouts, a
-// pooling for its directions.
+// zeros instead of what was put there, or writes elsewhere. A line stands for both layouts, unless
+// it names the second, a pooling for its directions.
 #include <iostream>
 #include <set>
 
@@ -22,11 +22,21 @@ namespace {
 // Together they have every term of every tensor's offset beyond 2^31: image, channel, row. The work
 // of a block stays small: few channels to sum over, or, where pixels are summed, few pixels.
 const std::vector<std::string> default_problems = {
-    "n2c8h50000w50000k8r3s3u2p1",                     // input and output
-    "n1c1028h4w4k2100004r1",                          // weight
-    "n2c8h50000w50000k8r3s3u2p1 dgrad",               // input and output
-    "n1c2100004h4w4k1028r1 dgrad",                    // weight
-    "n2c528388h64w64k528388r1 wgrad",                 // all three, and the bias gradient
+    "n2c8h50000w50000k8r3s3u2p1",        // input and output
+    "n1c1028h4w4k2100004r1",             // weight
+    "n2c8h50000w50000k8r3s3u2p1 dgrad",  // input and output
+    "n1c2100004h4w4k1028r1 dgrad",       // weight
+    "n2c528388h64w64k528388r1 wgrad",    // all three, and the bias gradient
+    "n2c8h50000w50000k8r3s3u2p1 f64",    // input and output, as above
+    "n1c1028h4w4k2100004r1 f64",
+    "n2c8h50000w50000k8r3s3u2p1 dgrad f64",
+    "n1c2100004h4w4k1028r1 dgrad f64",
+    "n2c528388h64w64k528388r1 wgrad f64",
+    // Tensor cores, without a layout pass; larger images, and weights in other directions, they
+    // refuse.
+    "n300c8h2000w2000k8r3s3u2p1 f16 nhwc",
+    "n1c1032h4w4k2100008r1 f16 nhwc",
+    "n300c8h2000w2000k8r3s3u2p1 dgrad f16 nhwc",
     "n2c3h50000w50000r3s3p1 maxpool",                 // input, output and indices
     "n2c3h50000w50000r2s2p1 avgpool",                 // input and output
     "n2c4h20000w20000r3s3p1 maxpool",                 // as above, in vectors
@@ -52,7 +62,9 @@ class Runner {
 
   void run(const std::string& line) {
     NamedProblem named = parse_problem(line);
+    const bool channels_last = named.conv.layout == Layout::nhwc;
     for (const Layout layout : {Layout::nchw, Layout::nhwc}) {
+      if (channels_last && layout == Layout::nchw) continue;
       named.conv.layout = named.pool.layout = named.avg_pool.layout = layout;
       named.window_pool.layout = layout;
       if (named.is_window_pool) run_window_pool(named.window_pool, line);
@@ -78,18 +90,21 @@ class Runner {
     std::set<std::string> names;
     for (const ConvKernelInfo& info : conv_kernel_table(arch_.device->arch))
       if (info.family != ConvKernelFamily::depthwise && info.family != ConvKernelFamily::ladder &&
-          info.family != ConvKernelFamily::winograd &&  // the two refuse such tensors
-          info.family != ConvKernelFamily::winograd_4x4 && info.rounds_to_tf32() == p.tf32 &&
+          info.family != ConvKernelFamily::winograd &&  // the three refuse such tensors
+          info.family != ConvKernelFamily::winograd_4x4 &&
+          info.family != ConvKernelFamily::first_layer && info.rounds_to_tf32() == p.tf32 &&
           info.direction == p.direction && info.dtype == p.dtype &&
           (info.any_layout || info.layout == p.layout))
         names.insert(info.name);
     for (const std::string& name : names)
       check(name, p.layout, line, [&] {
         const ConvPlan plan = plan_conv(p, *arch_.device, name);
-        LargeConv large(p, plan);
-        run_two_blocks(large, [&] { arch_.launch_conv(plan, p, large.tensors()); });
+        dispatch(p.dtype, [&]<class T>(T) {
+          LargeConv<T> large(p, plan);
+          run_two_blocks(large, [&] { arch_.launch_conv(plan, p, large.tensors()); });
+        });
       });
-    if (p.direction == ConvDirection::wgrad)
+    if (p.direction == ConvDirection::wgrad && p.dtype == DType::float32)
       check("bias_grad", p.layout, line, [&] {
         LargeBiasGrad large(p);
         run_two_blocks(large, [&] { arch_.launch_bias_grad(p, large.tensors()); });

@@ -139,7 +139,8 @@ class Runner {
   bool as_on_sm80() const { return options_.thin && arch_.device->arch < 80; }
 
   static bool is_tile(ConvKernelFamily family) {
-    return family == ConvKernelFamily::mma || family == ConvKernelFamily::simt;
+    return family == ConvKernelFamily::mma || family == ConvKernelFamily::simt ||
+           family == ConvKernelFamily::f64;
   }
   static bool has_two_paths(ConvKernelFamily family) {
     return is_tile(family) || family == ConvKernelFamily::first_layer ||

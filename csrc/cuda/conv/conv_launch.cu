@@ -10,11 +10,17 @@ using Launcher = void (*)(const ConvPlan&, const ConvProblem&, const ConvTensors
 
 constexpr Launcher launchers[] = {
 #define CNNKERN_SIMT_FPROP(layout, vector, m, n, k) \
-  launch_simt_fprop<Layout::layout, vector, m, n, k>,
+  launch_gemm_fprop<float, Layout::layout, vector, m, n, k>,
+#define CNNKERN_F64_FPROP(layout, vector, m, n, k) \
+  launch_gemm_fprop<double, Layout::layout, vector, m, n, k>,
 #define CNNKERN_SIMT_DGRAD(layout, vector, m, n, k) \
-  launch_simt_dgrad<Layout::layout, vector, m, n, k>,
+  launch_gemm_dgrad<float, Layout::layout, vector, m, n, k>,
+#define CNNKERN_F64_DGRAD(layout, vector, m, n, k) \
+  launch_gemm_dgrad<double, Layout::layout, vector, m, n, k>,
 #define CNNKERN_SIMT_WGRAD(layout, vector, m, n, k) \
-  launch_simt_wgrad<Layout::layout, vector, m, n, k>,
+  launch_gemm_wgrad<float, Layout::layout, vector, m, n, k>,
+#define CNNKERN_F64_WGRAD(layout, vector, m, n, k) \
+  launch_gemm_wgrad<double, Layout::layout, vector, m, n, k>,
 #define CNNKERN_WINOGRAD(direction, layout) \
   launch_winograd<ConvDirection::direction, Layout::layout>,
 #define CNNKERN_WINOGRAD_4X4(direction, layout) \

@@ -22,7 +22,7 @@ void launch_bias_grad(const ConvProblem& problem, const ConvTensors& tensors, cu
 /// Which way a tensor goes: into the workspace, or back.
 enum class LayoutWay { pad, unpad };
 
-/// Moves one tensor of 16-bit elements; `padded` lies on 16 bytes.
+/// Moves one tensor of elements of 2 or 4 bytes; `padded` lies on 16 bytes.
 void launch_layout_move(const LayoutMove& move, LayoutWay way, void* given, void* padded,
                         cudaStream_t stream);
 
@@ -31,12 +31,12 @@ template <class T>
 void launch_direct(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
 template <class T>
 void launch_depthwise(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
-template <Layout layout, int vector, int m, int n, int k>
-void launch_simt_fprop(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
-template <Layout layout, int vector, int m, int n, int k>
-void launch_simt_dgrad(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
-template <Layout layout, int vector, int m, int n, int k>
-void launch_simt_wgrad(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
+template <class Element, Layout layout, int vector, int m, int n, int k>
+void launch_gemm_fprop(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
+template <class Element, Layout layout, int vector, int m, int n, int k>
+void launch_gemm_dgrad(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
+template <class Element, Layout layout, int vector, int m, int n, int k>
+void launch_gemm_wgrad(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
 template <ConvDirection direction, Layout layout>
 void launch_winograd(const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
 template <ConvDirection direction, Layout layout>
@@ -64,7 +64,7 @@ inline dim3 grid_of(const ConvPlan& plan) {
 
 /// weight[i] = Σ over split-K parts, in order, of workspace[part · elements + i].
 template <class Element>
-void launch_split_k_reduce(const float* workspace, Element* weight, int64_t elements, int parts,
-                           cudaStream_t stream);
+void launch_split_k_reduce(const accumulator_t<Element>* workspace, Element* weight,
+                           int64_t elements, int parts, cudaStream_t stream);
 
 }  // namespace cnnkern::CNNKERN_CUDA_NAMESPACE

@@ -27,13 +27,16 @@ const std::vector<ConvKernelInfo>& cached_table(int arch) {
 }
 
 SplitK split_wgrad(const ConvKernelInfo& kernel, const ConvProblem& p, const DeviceCaps& device) {
-  return split_wgrad(kernel.tile, kernel.family != ConvKernelFamily::simt, p, device);
+  const bool tensor_cores =
+      kernel.family == ConvKernelFamily::mma || kernel.family == ConvKernelFamily::first_layer;
+  return split_wgrad(kernel.tile, tensor_cores, p, device);
 }
 
 std::string refuse_vectors(const ConvKernelInfo& kernel, const ConvProblem& p) {
   const int64_t c = p.c_per_group(), k = p.k_per_group();
   const bool needs_c = kernel.family != ConvKernelFamily::first_layer;
-  const bool needs_k = p.direction != ConvDirection::fprop;
+  const bool needs_k =
+      p.direction != ConvDirection::fprop || kernel.family == ConvKernelFamily::f64;
   if ((!needs_c || c % kernel.vector == 0) && (!needs_k || k % kernel.vector == 0)) return "";
   return sentence("loads ", kernel.vector, " channels at a time, but ",
                   needs_c ? sentence("C/G = ", c) : "", needs_c && needs_k ? " and " : "",
@@ -104,8 +107,6 @@ std::string refuse_mma(const ConvKernelInfo& kernel, const ConvProblem& given,
   std::string reason = p.direction == ConvDirection::wgrad
                            ? refuse_window_steps(p, device)
                            : refuse_tap_walk(p, kernel.tile, device);
-  if (reason.empty() && p.layout != kernel.layout)
-    return sentence("reads channels last, to which no layout pass brings ", to_string(p.dtype));
   return reason.empty() ? refuse_simt(kernel, p, device) : reason;
 }
 
@@ -134,7 +135,7 @@ std::string yield_tile(const ConvKernelInfo& kernel, const ConvProblem& p,
 std::string yield_mma(const ConvKernelInfo& kernel, const ConvProblem& given,
                       const LayoutPass& pass, const DeviceCaps& device) {
   if (std::string reason = yield_tensor_cores(given.dtype, device); !reason.empty()) return reason;
-  if (std::string reason = yield_layout_pass(given, pass); !reason.empty()) return reason;
+  if (std::string reason = yield_layout_pass(given, pass, device); !reason.empty()) return reason;
   return yield_tile(kernel, pass.problem, device);
 }
 
@@ -154,7 +155,8 @@ struct Candidate {
  private:
   std::string cannot(const ConvProblem& problem, const DeviceCaps& device) const {
     switch (info->family) {
-      case ConvKernelFamily::simt: return refuse_simt(*info, problem, device);
+      case ConvKernelFamily::simt:
+      case ConvKernelFamily::f64: return refuse_simt(*info, problem, device);
       case ConvKernelFamily::winograd: return refuse_winograd(problem, device);
       case ConvKernelFamily::winograd_4x4: return refuse_winograd_4x4(problem, device);
       case ConvKernelFamily::mma: return refuse_mma(*info, problem, *pass, device);
@@ -184,7 +186,8 @@ void plan_gemm(const ConvKernelInfo& kernel, const ConvProblem& p, const DeviceC
   const SplitK split = split_wgrad(kernel, p, device);
   plan.split_k = split.parts;
   plan.grid = {view.tiles(plan.tile), std::max<int64_t>(plan.split_k, view.classes), p.groups};
-  if (plan.split_k > 1) plan.workspace_bytes += plan.split_k * p.weight_elements() * 4;
+  if (plan.split_k > 1)
+    plan.workspace_bytes += plan.split_k * p.weight_elements() * sum_bytes(p.dtype);
   const int64_t blocks = plan.grid[0] * plan.grid[1] * plan.grid[2];
   plan.why = sentence("the GEMM is ", view.rows, " x ", view.columns, " x ", view.depth, ": ",
                       blocks, " blocks for ", device.multiprocessors, " multiprocessors");
@@ -215,23 +218,26 @@ void plan_direct(const ConvProblem& p, ConvPlan& plan) {
                    : "takes every problem; one thread makes one element";
 }
 
-ConvKernelInfo simt_kernel(const char* direction, ConvDirection which, Layout layout, int vector,
-                           Tile tile, int arch) {
-  const std::string name = sentence("implicit_gemm_simt_", tile.m, "x", tile.n, "x", tile.k,
-                                    vector > 1 ? sentence("_vec", vector) : "");
-  const std::string symbol =
-      sentence("simt_", direction, "<(cnnkern::Layout)", static_cast<int>(layout), ", ", vector,
-               ", ", tile.m, ", ", tile.n, ", ", tile.k, ">");
-  return {ConvKernelFamily::simt,
+/// gemm_fprop, gemm_dgrad or gemm_wgrad.
+ConvKernelInfo gemm_kernel(ConvKernelFamily family, const char* direction, ConvDirection which,
+                           Layout layout, int vector, Tile tile, int arch) {
+  const bool f64 = family == ConvKernelFamily::f64;
+  const DType dtype = f64 ? DType::float64 : DType::float32;
+  const std::string name = sentence("implicit_gemm_", f64 ? "f64_" : "simt_", tile.m, "x", tile.n,
+                                    "x", tile.k, vector > 1 ? sentence("_vec", vector) : "");
+  const std::string symbol = sentence("gemm_", direction, f64 ? "<double" : "<float",
+                                      ", (cnnkern::Layout)", static_cast<int>(layout), ", ", vector,
+                                      ", ", tile.m, ", ", tile.n, ", ", tile.k, ">");
+  return {family,
           name,
           which,
-          DType::float32,
+          dtype,
           false,
           layout,
           vector,
           tile,
           simt_threads(tile),
-          simt_shared_bytes(tile, arch),
+          simt_shared_bytes(tile, arch, size_of(dtype)),
           symbol};
 }
 
@@ -289,7 +295,7 @@ void plan_depthwise(const ConvProblem& p, const DeviceCaps& device, int vector, 
   plan.shared_bytes = shape.shared_bytes;
   plan.symbol = shape.symbol;
   if (plan.split_k > 1)
-    plan.workspace_bytes = plan.split_k * p.weight_elements() * (p.dtype == DType::float64 ? 8 : 4);
+    plan.workspace_bytes = plan.split_k * p.weight_elements() * sum_bytes(p.dtype);
   plan.why =
       sentence("each channel has ", p.k_per_group(), " filters of ", p.filter.volume(), " taps, ",
                vector > 1 ? sentence(vector, " elements") : "one element", " an access");
@@ -300,12 +306,24 @@ void plan_depthwise(const ConvProblem& p, const DeviceCaps& device, int vector, 
 
 std::vector<ConvKernelInfo> conv_kernel_table(int arch) {
   return {
-#define CNNKERN_SIMT_FPROP(layout, vector, m, n, k) \
-  simt_kernel("fprop", ConvDirection::fprop, Layout::layout, vector, {m, n, k}, arch),
-#define CNNKERN_SIMT_DGRAD(layout, vector, m, n, k) \
-  simt_kernel("dgrad", ConvDirection::dgrad, Layout::layout, vector, {m, n, k}, arch),
-#define CNNKERN_SIMT_WGRAD(layout, vector, m, n, k) \
-  simt_kernel("wgrad", ConvDirection::wgrad, Layout::layout, vector, {m, n, k}, arch),
+#define CNNKERN_SIMT_FPROP(layout, vector, m, n, k)                                          \
+  gemm_kernel(ConvKernelFamily::simt, "fprop", ConvDirection::fprop, Layout::layout, vector, \
+              {m, n, k}, arch),
+#define CNNKERN_F64_FPROP(layout, vector, m, n, k)                                          \
+  gemm_kernel(ConvKernelFamily::f64, "fprop", ConvDirection::fprop, Layout::layout, vector, \
+              {m, n, k}, arch),
+#define CNNKERN_SIMT_DGRAD(layout, vector, m, n, k)                                          \
+  gemm_kernel(ConvKernelFamily::simt, "dgrad", ConvDirection::dgrad, Layout::layout, vector, \
+              {m, n, k}, arch),
+#define CNNKERN_F64_DGRAD(layout, vector, m, n, k)                                          \
+  gemm_kernel(ConvKernelFamily::f64, "dgrad", ConvDirection::dgrad, Layout::layout, vector, \
+              {m, n, k}, arch),
+#define CNNKERN_SIMT_WGRAD(layout, vector, m, n, k)                                          \
+  gemm_kernel(ConvKernelFamily::simt, "wgrad", ConvDirection::wgrad, Layout::layout, vector, \
+              {m, n, k}, arch),
+#define CNNKERN_F64_WGRAD(layout, vector, m, n, k)                                          \
+  gemm_kernel(ConvKernelFamily::f64, "wgrad", ConvDirection::wgrad, Layout::layout, vector, \
+              {m, n, k}, arch),
 #define CNNKERN_WINOGRAD(direction, layout) \
   winograd_kernel(ConvDirection::direction, Layout::layout),
 #define CNNKERN_WINOGRAD_4X4(direction, layout) \

@@ -32,6 +32,7 @@ struct ConvPlan {
 
 enum class ConvKernelFamily {
   simt,
+  f64,
   winograd,
   winograd_4x4,
   mma,

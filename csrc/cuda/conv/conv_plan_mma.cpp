@@ -119,6 +119,7 @@ std::string yield_tensor_cores(DType dtype, const DeviceCaps& device) {
 double multiply_adds_per_cycle(DType dtype, int arch, bool tensor_cores) {
   // NVIDIA's architecture whitepapers; sm_90 and sm_100 by mma.sync.
   const bool consumer = arch == 86 || arch == 89 || arch >= 120;
+  if (dtype == DType::float64) return consumer || arch < 80 ? 2 : arch == 90 ? 128 : 64;
   if (!tensor_cores) return arch <= 80 ? 64 : 128;
   const double of_16_bits = arch < 80 ? 512 : consumer ? 256 : 1024;
   return of_16_bits * 2 / static_cast<double>(size_of(dtype));

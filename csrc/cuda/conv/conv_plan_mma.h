@@ -26,7 +26,7 @@ std::string refuse_window_steps(const ConvProblem& problem, const DeviceCaps& de
 std::string yield_tensor_cores(DType dtype, const DeviceCaps& device);
 
 /// Multiply-adds of a multiprocessor in one cycle, sums in float; tensor cores round float32 to
-/// tf32.
+/// tf32. For float64 the faster of the two ways, which is what its kernels take.
 double multiply_adds_per_cycle(DType dtype, int arch, bool tensor_cores);
 
 /// Cycles that a multiprocessor is modelled to spend on its share of the blocks of this tile; a

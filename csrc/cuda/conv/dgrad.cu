@@ -1,4 +1,5 @@
-// Input gradient as an implicit GEMM on the FP32 units, without a wasted product for any stride.
+// Input gradient as an implicit GEMM on the FP32 units, and in float64, without a wasted product
+// for any stride.
 //
 //   input[pixel, c] = bias[c] + Σ over (k, t, r, s) of output[where tap reads pixel, k] · weight[k,
 //   c, …]
@@ -9,8 +10,8 @@
 // gcd(u, dilation), and tap i reads output coordinate h' + shift − i·(dilation / gcd): a dense
 // gather again (pixel_gather.cuh). A class without a tap has depth 0 and stores zeros, plus the
 // bias. GEMM view of a group and class: rows = the class's pixels, columns = C/G, depth = K/G ·
-// taps. Tiling, shared memory and pipeline: implicit_gemm_simt.cuh. Grid: x = tiles, y = classes, z
-// = groups.
+// taps. Tiling, shared memory and pipeline: implicit_gemm_simt.cuh, implicit_gemm_f64.cuh. Grid: x
+// = tiles, y = classes, z = groups.
 #include "cuda/conv/conv_launch.h"
 #include "cuda/conv/epilogue.cuh"
 #include "cuda/conv/pixel_gather.cuh"
@@ -19,28 +20,28 @@
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 namespace {
 
-template <Layout layout>
+template <class Element, Layout layout>
 struct DgradParams {
-  GatherSource output;
+  GatherSource source;
   StrideAxis d, h, w;
   PixelSplitter classes, class_pixels;
   FastDivmod k_per_group_divmod;
   Index3 input_extent, filter_extent;
-  const float *weight, *bias;
-  float* input;
+  const Element *output, *weight, *bias;
+  Element* input;
   int class_rows, c_per_group, k_per_group;
   int64_t c, input_volume, filter_elements;
 };
 
 /// The class of this block.
-template <Layout layout>
+template <class Element, Layout layout>
 struct StrideClass {
-  const DgradParams<layout>& p;
+  const DgradParams<Element, layout>& p;
   AxisClass d, h, w;
   TapSplitter<layout> filter;
   int depth;
 
-  __device__ __forceinline__ static StrideClass of_block(const DgradParams<layout>& p) {
+  __device__ __forceinline__ static StrideClass of_block(const DgradParams<Element, layout>& p) {
     Index3 remainder;
     p.classes.split(static_cast<int>(blockIdx.y), remainder);
     const AxisClass d(p.d, remainder.d), h(p.h, remainder.h), w(p.w, remainder.w);
@@ -68,39 +69,42 @@ struct StrideClass {
 };
 
 /// A. Rows: the class's pixels. Depth: filters × the class's taps.
-template <Layout layout>
+template <class Element_, Layout layout>
 struct GatheredOutput {
-  const StrideClass<layout>& pixels;
-  const float* base;  // the group's first channel
+  using Element = Element_;
+  const StrideClass<Element, layout>& pixels;
+  const Element* base;  // the group's first channel
 
   __device__ __forceinline__ GatherPoint row(int m) const {
     Index3 at, pixel;
     const int image = pixels.split(m, at, pixel);
     if (!pixels.contains(m, pixel)) return GatherSource::outside();
-    return pixels.p.output.point(
+    return pixels.p.source.point(
         image, 0, {at.d + pixels.d.shift, at.h + pixels.h.shift, at.w + pixels.w.shift});
   }
 
   __device__ __forceinline__ GatherPoint depth(int index) const {
     Index3 tap;
     const int k = pixels.filter.split(index, tap);
-    return pixels.p.output
+    return pixels.p.source
         .point(0, k,
                {-tap.d * pixels.p.d.output_step, -tap.h * pixels.p.h.output_step,
                 -tap.w * pixels.p.w.output_step})
         .only_if(index < pixels.depth);
   }
 
-  __device__ __forceinline__ Access access(const GatherPoint& a, const GatherPoint& b) const {
-    return pixels.p.output.access(base, a, b);
+  __device__ __forceinline__ Access<Element> access(const GatherPoint& a,
+                                                    const GatherPoint& b) const {
+    return pixels.p.source.access(base, a, b);
   }
 };
 
 /// B. Rows: channels. Depth: filters × the class's taps.
-template <Layout layout>
+template <class Element_, Layout layout>
 struct FilterTaps {
-  const StrideClass<layout>& pixels;
-  const float* base;  // the group's first filter
+  using Element = Element_;
+  const StrideClass<Element, layout>& pixels;
+  const Element* base;  // the group's first filter
 
   __device__ __forceinline__ int64_t row(int c) const {
     const auto& p = pixels.p;
@@ -126,17 +130,17 @@ struct FilterTaps {
     return index < pixels.depth ? offset : -1;
   }
 
-  __device__ __forceinline__ Access access(int64_t row, int64_t depth) const {
+  __device__ __forceinline__ Access<Element> access(int64_t row, int64_t depth) const {
     const bool valid = row >= 0 && depth >= 0;
     return {base + (valid ? row + depth : 0), valid};
   }
 };
 
-template <Layout layout>
+template <class Element, Layout layout>
 struct InputPixels {
-  const StrideClass<layout>& pixels;
-  float* data;        // the group's first channel
-  const float* bias;  // likewise, or null
+  const StrideClass<Element, layout>& pixels;
+  Element* data;        // the group's first channel
+  const Element* bias;  // likewise, or null
   int columns;
   int64_t column_stride;
 
@@ -151,37 +155,37 @@ struct InputPixels {
   }
 };
 
-template <Layout layout, int vector, int m, int n, int k>
-__global__ void __launch_bounds__(16 * (n / 8), 1) simt_dgrad(DgradParams<layout> p) {
+template <class Element, Layout layout, int vector, int m, int n, int k>
+__global__ void __launch_bounds__(16 * (n / 8), 1) gemm_dgrad(DgradParams<Element, layout> p) {
   constexpr bool channels_last = layout == Layout::nhwc;
-  using Gemm = SimtGemm<vector, m, n, k, channels_last ? Major::k : Major::mn,
-                        channels_last ? Major::mn : Major::k>;
+  using Gemm = GatherGemm<Element, vector, m, n, k, channels_last ? Major::k : Major::mn,
+                          channels_last ? Major::mn : Major::k>;
   CNNKERN_SHARED(typename Gemm::Shared, shared);
   const TilePosition tile(p.c_per_group, m, n);
   const int64_t group = blockIdx.z, first_k = group * p.k_per_group,
                 first_c = group * p.c_per_group;
-  const auto pixels = StrideClass<layout>::of_block(p);
-  const GatheredOutput<layout> a{pixels, p.output.data + first_k * p.output.channel_stride};
-  const FilterTaps<layout> b{pixels, p.weight + first_k * p.filter_elements};
+  const auto pixels = StrideClass<Element, layout>::of_block(p);
+  const GatheredOutput<Element, layout> a{pixels, p.output + first_k * p.source.channel_stride};
+  const FilterTaps<Element, layout> b{pixels, p.weight + first_k * p.filter_elements};
 
   typename Gemm::Accumulators sums = {};
-  Gemm::multiply(shared, a, b, tile.m, tile.n, 0, pixels.depth, sums);
+  multiply_tiles<Gemm>(shared, a, b, tile.m, tile.n, 0, pixels.depth, sums);
 
   const int64_t column_stride = channels_last ? 1 : p.input_volume;
-  const InputPixels<layout> input{pixels, p.input + first_c * column_stride,
-                                  p.bias ? p.bias + first_c : nullptr, p.c_per_group,
-                                  column_stride};
+  const InputPixels<Element, layout> input{pixels, p.input + first_c * column_stride,
+                                           p.bias ? p.bias + first_c : nullptr, p.c_per_group,
+                                           column_stride};
   store_tile<Gemm>(input, tile.m, tile.n, sums);
 }
 
 }  // namespace
 
-template <Layout layout, int vector, int m, int n, int k>
-void launch_simt_dgrad(const ConvPlan& plan, const ConvProblem& problem, const ConvTensors& tensors,
+template <class Element, Layout layout, int vector, int m, int n, int k>
+void launch_gemm_dgrad(const ConvPlan& plan, const ConvProblem& problem, const ConvTensors& tensors,
                        cudaStream_t stream) {
   const Extent3 class_pixels = pixels_of_a_class(problem);
-  const DgradParams<layout> params{
-      .output = gather_source(tensors.output, layout, problem.k, problem.output),
+  const DgradParams<Element, layout> params{
+      .source = gather_source(layout, problem.k, problem.output),
       .d = stride_axis(problem, 0),
       .h = stride_axis(problem, 1),
       .w = stride_axis(problem, 2),
@@ -190,21 +194,25 @@ void launch_simt_dgrad(const ConvPlan& plan, const ConvProblem& problem, const C
       .k_per_group_divmod = FastDivmod(problem.k_per_group()),
       .input_extent = narrow(problem.input),
       .filter_extent = narrow(problem.filter),
-      .weight = static_cast<const float*>(tensors.weight),
-      .bias = static_cast<const float*>(tensors.bias),
-      .input = static_cast<float*>(tensors.input),
+      .output = static_cast<const Element*>(tensors.output),
+      .weight = static_cast<const Element*>(tensors.weight),
+      .bias = static_cast<const Element*>(tensors.bias),
+      .input = static_cast<Element*>(tensors.input),
       .class_rows = static_cast<int>(problem.n * class_pixels.volume()),
       .c_per_group = static_cast<int>(problem.c_per_group()),
       .k_per_group = static_cast<int>(problem.k_per_group()),
       .c = problem.c,
       .input_volume = problem.input.volume(),
       .filter_elements = problem.c_per_group() * problem.filter.volume()};
-  CNNKERN_LAUNCH((simt_dgrad<layout, vector, m, n, k>), grid_of(plan), dim3(plan.threads),
+  CNNKERN_LAUNCH((gemm_dgrad<Element, layout, vector, m, n, k>), grid_of(plan), dim3(plan.threads),
                  plan.shared_bytes, stream, params);
 }
 
-#define CNNKERN_SIMT_DGRAD(layout, vector, m, n, k)                 \
-  template void launch_simt_dgrad<Layout::layout, vector, m, n, k>( \
+#define CNNKERN_SIMT_DGRAD(layout, vector, m, n, k)                        \
+  template void launch_gemm_dgrad<float, Layout::layout, vector, m, n, k>( \
+      const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
+#define CNNKERN_F64_DGRAD(layout, vector, m, n, k)                          \
+  template void launch_gemm_dgrad<double, Layout::layout, vector, m, n, k>( \
       const ConvPlan&, const ConvProblem&, const ConvTensors&, cudaStream_t);
 #include "cuda/conv/conv_kernels.inc"
 

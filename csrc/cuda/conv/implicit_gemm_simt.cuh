@@ -1,4 +1,5 @@
-// Implicit GEMM on the FP32 units: one main loop for fprop, dgrad and wgrad.
+// Implicit GEMM on the FP32 units: one main loop for fprop, dgrad and wgrad. (The ring of tiles is
+// also that of the FP64 units: implicit_gemm_f64.cuh.)
 //
 // A block of 16 × (n/8) threads computes an m × n tile of the result, k of the depth at a time; a
 // thread keeps m/16 × 8 sums. Each step it reads a slab of 4 depths of both operands from shared
@@ -18,31 +19,78 @@
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 
-template <int tile_m, int tile_n, int tile_k>
+template <class Element, int tile_m, int tile_n, int tile_k>
 struct SimtShared {
   static constexpr int stages = simt_stages(CNNKERN_ARCH / 10);
   static constexpr Tile tile{tile_m, tile_n, tile_k};
 
   struct Stage {
-    float a[tile_m * tile_k];
-    float b[tile_n * tile_k];
+    Element a[tile_m * tile_k];
+    Element b[tile_n * tile_k];
   };
   Stage stage[stages];
 
-  static_assert(sizeof(Stage) * stages == simt_shared_bytes(tile, CNNKERN_ARCH / 10));
+  static_assert(sizeof(Stage) * stages ==
+                simt_shared_bytes(tile, CNNKERN_ARCH / 10, sizeof(Element)));
 };
+
+/// sums += A · B over the depths [k_begin, k_end).
+template <class Gemm, class OperandA, class OperandB>
+__device__ __forceinline__ void multiply_tiles(typename Gemm::Shared& shared,
+                                               const OperandA& operand_a, const OperandB& operand_b,
+                                               int first_m, int first_n, int k_begin, int k_end,
+                                               typename Gemm::Accumulators& sums) {
+  typename Gemm::template LoaderA<OperandA> a(operand_a, first_m, k_begin);
+  typename Gemm::template LoaderB<OperandB> b(operand_b, first_n, k_begin);
+  constexpr int stages = Gemm::Shared::stages, tile_k = Gemm::Shared::tile.k;
+  const int tiles = (k_end - k_begin + tile_k - 1) / tile_k;
+  int read = 0;
+#if CNNKERN_ARCH >= 800
+  int write = 0;
+  const auto copy_next = [&](int tile) {
+    a.copy_async(shared.stage[write].a, tile < tiles);
+    b.copy_async(shared.stage[write].b, tile < tiles);
+    cp_async_commit();  // an empty group too, so that the count of groups is the count of tiles
+    write = write + 1 == stages ? 0 : write + 1;
+  };
+#pragma unroll
+  for (int tile = 0; tile < stages - 1; ++tile) copy_next(tile);
+  for (int tile = 0; tile < tiles; ++tile) {
+    cp_async_wait<stages - 2>();
+    __syncthreads();  // this tile has arrived for all, and nobody reads the one before any more
+    Gemm::multiply_tile(shared.stage[read], sums, [&] { copy_next(tile + stages - 1); });
+    read = read + 1 == stages ? 0 : read + 1;
+  }
+#else
+  if (tiles == 0) return;
+  a.load(), b.load();
+  a.store(shared.stage[0].a), b.store(shared.stage[0].b);
+  __syncthreads();
+  for (int tile = 0; tile < tiles; ++tile) {
+    const bool more = tile + 1 < tiles;
+    if (more) a.load(), b.load();
+    Gemm::multiply_tile(shared.stage[read], sums, [] {});
+    read = (read + 1) % stages;
+    if (more) a.store(shared.stage[read].a), b.store(shared.stage[read].b);
+    __syncthreads();
+  }
+#endif
+}
 
 template <int vector_, int tile_m, int tile_n, int tile_k, Major major_a_, Major major_b_>
 struct SimtGemm {
+  using Element = float;
   static constexpr int vector = vector_;
   static constexpr Major major_a = major_a_, major_b = major_b_;
   static constexpr int threads = simt_threads({tile_m, tile_n, tile_k});
   static constexpr int threads_m = 16, threads_n = threads / threads_m;
   static constexpr int thread_m = tile_m / threads_m, thread_n = tile_n / threads_n;
   static constexpr int slab = 4;
+  /// Columns that are neighbours in memory and on 16 bytes, as the operand's rows are.
+  static constexpr int together = major_b == Major::mn && vector == 4 ? 4 : 1;
   static_assert(tile_k % slab == 0 && thread_m % 4 == 0 && thread_n % 4 == 0);
 
-  using Shared = SimtShared<tile_m, tile_n, tile_k>;
+  using Shared = SimtShared<float, tile_m, tile_n, tile_k>;
   using Accumulators = float[thread_m][thread_n];
   template <class Operand>
   using LoaderA = TileLoader<Operand, major_a, vector, tile_m, tile_k, threads>;
@@ -57,47 +105,39 @@ struct SimtGemm {
     return place<major_b, tile_n, threads_n>(static_cast<int>(threadIdx.x) % threads_n, j);
   }
 
-  /// sums += A · B over the depths [k_begin, k_end).
-  template <class OperandA, class OperandB>
-  __device__ __forceinline__ static void multiply(Shared& shared, const OperandA& operand_a,
-                                                  const OperandB& operand_b, int first_m,
-                                                  int first_n, int k_begin, int k_end,
-                                                  Accumulators& sums) {
-    LoaderA<OperandA> a(operand_a, first_m, k_begin);
-    LoaderB<OperandB> b(operand_b, first_n, k_begin);
-    const int tiles = (k_end - k_begin + tile_k - 1) / tile_k;
-    constexpr int stages = Shared::stages;
-    int read = 0;
-#if CNNKERN_ARCH >= 800
-    int write = 0;
-    const auto copy_next = [&](int tile) {
-      a.copy_async(shared.stage[write].a, tile < tiles);
-      b.copy_async(shared.stage[write].b, tile < tiles);
-      cp_async_commit();  // an empty group too, so that the count of groups is the count of tiles
-      write = write + 1 == stages ? 0 : write + 1;
-    };
+  /// Calls `between` after the first slab, where its arithmetic runs beside the FMAs. With single
+  /// elements of both operands along the depth that would take more registers than there are.
+  template <class Between>
+  __device__ __forceinline__ static void multiply_tile(const typename Shared::Stage& stage,
+                                                       Accumulators& sums, Between&& between) {
+    constexpr bool crowded = vector == 1 && major_a == Major::k && major_b == Major::k;
 #pragma unroll
-    for (int tile = 0; tile < stages - 1; ++tile) copy_next(tile);
-    for (int tile = 0; tile < tiles; ++tile) {
-      cp_async_wait<stages - 2>();
-      __syncthreads();  // this tile has arrived for all, and nobody reads the one before any more
-      multiply_tile(shared.stage[read], sums, [&] { copy_next(tile + stages - 1); });
-      read = read + 1 == stages ? 0 : read + 1;
+    for (int k = 0; k < tile_k; k += slab) {
+      if (k == (crowded ? 0 : slab)) between();
+      float a[thread_m][slab];
+      load_a(stage.a, k, a);
+      if constexpr (major_b == Major::k) {
+#pragma unroll
+        for (int j = 0; j < thread_n; ++j) {
+          const Four b = load_shared<Four>(stage.b + k_major_place<float, tile_k>(column(j), k));
+#pragma unroll
+          for (int kk = 0; kk < slab; ++kk)
+#pragma unroll
+            for (int i = 0; i < thread_m; ++i) sums[i][j] = fmaf(a[i][kk], b[kk], sums[i][j]);
+        }
+      } else {
+#pragma unroll
+        for (int kk = 0; kk < slab; ++kk)
+#pragma unroll
+          for (int j = 0; j < thread_n; j += 4) {
+            const Four b = load_shared<Four>(stage.b + (k + kk) * tile_n + column(j));
+#pragma unroll
+            for (int i = 0; i < thread_m; ++i)
+#pragma unroll
+              for (int c = 0; c < 4; ++c) sums[i][j + c] = fmaf(a[i][kk], b[c], sums[i][j + c]);
+          }
+      }
     }
-#else
-    if (tiles == 0) return;
-    a.load(), b.load();
-    a.store(shared.stage[0].a), b.store(shared.stage[0].b);
-    __syncthreads();
-    for (int tile = 0; tile < tiles; ++tile) {
-      const bool more = tile + 1 < tiles;
-      if (more) a.load(), b.load();
-      multiply_tile(shared.stage[read], sums, [] {});
-      read = (read + 1) % stages;
-      if (more) a.store(shared.stage[read].a), b.store(shared.stage[read].b);
-      __syncthreads();
-    }
-#endif
   }
 
  private:
@@ -116,7 +156,7 @@ struct SimtGemm {
     if constexpr (major_a == Major::k) {
 #pragma unroll
       for (int i = 0; i < thread_m; ++i) {
-        const Four four = load_shared<Four>(a + k_major_place<tile_k>(row(i), k));
+        const Four four = load_shared<Four>(a + k_major_place<float, tile_k>(row(i), k));
 #pragma unroll
         for (int kk = 0; kk < slab; ++kk) slab_a[i][kk] = four[kk];
       }
@@ -129,41 +169,6 @@ struct SimtGemm {
 #pragma unroll
           for (int r = 0; r < 4; ++r) slab_a[i + r][kk] = four[r];
         }
-    }
-  }
-
-  // Calls `between` after the first slab, where its arithmetic runs beside the FMAs. With single
-  // elements of both operands along the depth that would take more registers than there are.
-  template <class Between>
-  __device__ __forceinline__ static void multiply_tile(const typename Shared::Stage& stage,
-                                                       Accumulators& sums, Between&& between) {
-    constexpr bool crowded = vector == 1 && major_a == Major::k && major_b == Major::k;
-#pragma unroll
-    for (int k = 0; k < tile_k; k += slab) {
-      if (k == (crowded ? 0 : slab)) between();
-      float a[thread_m][slab];
-      load_a(stage.a, k, a);
-      if constexpr (major_b == Major::k) {
-#pragma unroll
-        for (int j = 0; j < thread_n; ++j) {
-          const Four b = load_shared<Four>(stage.b + k_major_place<tile_k>(column(j), k));
-#pragma unroll
-          for (int kk = 0; kk < slab; ++kk)
-#pragma unroll
-            for (int i = 0; i < thread_m; ++i) sums[i][j] = fmaf(a[i][kk], b[kk], sums[i][j]);
-        }
-      } else {
-#pragma unroll
-        for (int kk = 0; kk < slab; ++kk)
-#pragma unroll
-          for (int j = 0; j < thread_n; j += 4) {
-            const Four b = load_shared<Four>(stage.b + (k + kk) * tile_n + column(j));
-#pragma unroll
-            for (int i = 0; i < thread_m; ++i)
-#pragma unroll
-              for (int c = 0; c < 4; ++c) sums[i][j + c] = fmaf(a[i][kk], b[c], sums[i][j + c]);
-          }
-      }
     }
   }
 };

@@ -1,16 +1,21 @@
 #include "cuda/conv/layout_pass.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "common/ceil_div.h"
 #include "common/sentence.h"
+#include "cuda/conv/conv_plan_mma.h"
 
 namespace cnnkern {
 namespace {
 
-constexpr int64_t vector = 8;
-
-int64_t padded(int64_t channels) { return ceil_div(channels, vector) * vector; }
+// Round figures as in split_k.cpp: a second kernel's start, and what one multiprocessor moves.
+constexpr double start_cycles = 3000, bytes_per_cycle = 16;
+// Multiply-adds a cycle that a multiprocessor's FP32 units reach where single elements are
+// gathered: 30 % of their rate on an H200, by ResNet-50's layers in N C H W
+// (benchmarks/results/gpu_fp32.csv).
+constexpr double single_element_rate = 38;
 
 /// Nothing if the tensor already lies as it should.
 std::optional<LayoutMove> move_of(LayoutMove move) {
@@ -33,10 +38,14 @@ double direct_bytes(const ConvProblem& p) {
 
 LayoutPass layout_pass(const ConvProblem& p, int64_t packed) {
   LayoutPass pass{.problem = p, .packed = packed};
-  if (size_of(p.dtype) != 2) return pass;
+  const int64_t size = size_of(p.dtype);
+  if (size != 2 && !p.tf32) return pass;
   ConvProblem& q = pass.problem;
   q.groups /= packed;
-  const int64_t c = q.c_per_group(), k = q.k_per_group(), size = size_of(p.dtype);
+  const int64_t c = q.c_per_group(), k = q.k_per_group();
+  const auto padded = [vector = 16 / size](int64_t channels) {
+    return ceil_div(channels, vector) * vector;
+  };
   // Forward in channels last any number of filters will do.
   const bool pads_k = p.direction != ConvDirection::fprop || p.layout == Layout::nchw;
   const int64_t padded_c = padded(c), padded_k = pads_k ? padded(k) : k;
@@ -45,7 +54,7 @@ LayoutPass layout_pass(const ConvProblem& p, int64_t packed) {
   const auto place = [&](std::optional<LayoutMove>& slot, const LayoutMove& whole) {
     slot = move_of(whole);
     if (!slot) return;
-    slot->offset = pass.workspace_bytes;
+    slot->offset = pass.workspace_bytes, slot->element_bytes = size;
     constexpr int64_t line = 256;
     pass.workspace_bytes +=
         ceil_div(std::max<int64_t>(slot->padded_elements(), 1) * size, line) * line;
@@ -77,8 +86,8 @@ std::string refuse_layout_pass(const ConvProblem& p, const LayoutPass& pass) {
   constexpr int64_t max_blocks = (int64_t{1} << 31) - 1, max_channel_tiles = 65535;
   for (const auto& move : {pass.input, pass.weight, pass.output}) {
     if (!move) continue;
-    const int64_t blocks = move->sets * move->padded_images * ceil_div(move->pixels, layout_tile);
-    const int64_t tiles = ceil_div(move->padded_channels, layout_tile);
+    const int64_t blocks = move->sets * move->padded_images * ceil_div(move->pixels, layout_pixels);
+    const int64_t tiles = ceil_div(move->padded_channels, layout_channels(move->element_bytes));
     if (blocks > max_blocks || tiles > max_channel_tiles)
       return sentence("needs a layout pass of ", blocks, " x ", tiles,
                       " blocks, which exceed a grid of ", max_blocks, " x ", max_channel_tiles);
@@ -86,7 +95,21 @@ std::string refuse_layout_pass(const ConvProblem& p, const LayoutPass& pass) {
   return "";
 }
 
-std::string yield_layout_pass(const ConvProblem& p, const LayoutPass& pass) {
+double modelled_cycles(const LayoutPass& pass, const DeviceCaps& device) {
+  return fewest_mma_cycles(pass.problem, device) + pass.kernels() * start_cycles +
+         static_cast<double>(pass.moved_bytes) / (bytes_per_cycle * device.multiprocessors);
+}
+
+std::string yield_layout_pass(const ConvProblem& p, const LayoutPass& pass,
+                              const DeviceCaps& device) {
+  if (!pass.any()) return "";
+  if (p.dtype == DType::float32) {
+    const double without = p.flops() / 2 / (single_element_rate * device.multiprocessors);
+    const double with = modelled_cycles(pass, device);
+    if (with < without) return "";
+    return sentence("its layout pass and its products are modelled to take ", std::llround(with),
+                    " cycles, on the FP32 units the products take ", std::llround(without));
+  }
   if (static_cast<double>(pass.moved_bytes) <= direct_bytes(p)) return "";
   return sentence("its layout pass would move ", pass.moved_bytes, " bytes, direct loads ",
                   static_cast<int64_t>(direct_bytes(p)));
@@ -105,8 +128,10 @@ std::string to_string(const LayoutPass& pass, const ConvProblem& p) {
     cause = sentence(others ? cause + ", " : "", pass.packed, " groups of ", p.c_per_group(),
                      " channels and ", p.k_per_group(), " filters packed into one");
   }
-  return sentence(cause, ": one layout pass of ", pass.moved_bytes, " bytes over ", text,
-                  "; direct would load ", static_cast<int64_t>(direct_bytes(p)), " bytes");
+  const std::string moved =
+      sentence(cause, ": one layout pass of ", pass.moved_bytes, " bytes over ", text);
+  if (p.dtype == DType::float32) return moved;
+  return sentence(moved, "; direct would load ", static_cast<int64_t>(direct_bytes(p)), " bytes");
 }
 
 }  // namespace cnnkern

@@ -1,13 +1,14 @@
 // How a convolution that does not lie as the tensor cores want it comes to them: channels last, and
-// each group's channels filled up with zeros to a multiple of eight; several groups in one, if they
-// are small (group_packing.h says when). Pure host code; the kernel that moves the tensors through
-// the workspace is layout_pass.cu.
+// each group's channels filled up with zeros to 16 bytes; several groups in one, if they are small
+// (group_packing.h says when). Pure host code; the kernel that moves the tensors through the
+// workspace is layout_pass.cu.
 #pragma once
 
 #include <optional>
 #include <string>
 
 #include "common/conv_problem.h"
+#include "common/device_caps.h"
 
 namespace cnnkern {
 
@@ -21,6 +22,7 @@ struct LayoutMove {
   int64_t sets, images, padded_images, groups, channels, padded_channels, pixels;
   int64_t blocks = 1;
   int64_t offset = 0;  // in the workspace, bytes
+  int64_t element_bytes = 0;
 
   int64_t elements() const { return sets * images * groups * channels * pixels; }
   int64_t padded_elements() const {
@@ -49,14 +51,22 @@ LayoutPass layout_pass(const ConvProblem& problem, int64_t packed = 1);
 /// Empty, or why this pass is not made.
 std::string refuse_layout_pass(const ConvProblem& problem, const LayoutPass& pass);
 
-/// Empty, or why the generic kernel, which needs no pass, is modelled to move less.
-std::string yield_layout_pass(const ConvProblem& problem, const LayoutPass& pass);
+/// Cycles that the pass and then the products of the fastest tile are modelled to take.
+double modelled_cycles(const LayoutPass& pass, const DeviceCaps& device);
+
+/// Empty, or why a kernel that needs no pass is modelled to be faster: of 16-bit tensors the
+/// generic one, by the bytes, of float32 the FP32 units.
+std::string yield_layout_pass(const ConvProblem& problem, const LayoutPass& pass,
+                              const DeviceCaps& device);
 
 /// What moves, and how much that is.
 std::string to_string(const LayoutPass& pass, const ConvProblem& problem);
 
-/// A block moves so many pixels of so many channels at most.
-constexpr int layout_tile = 64;
+/// A block moves so many pixels of so many channels at most, 128 bytes of them.
+constexpr int layout_pixels = 64;
+constexpr int layout_channels(int64_t element_bytes) {
+  return static_cast<int>(128 / element_bytes);
+}
 
 /// Groups of fewer channels or filters are left to the generic kernel.
 constexpr int64_t least_to_pack = 4;

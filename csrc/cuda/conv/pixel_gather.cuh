@@ -74,9 +74,8 @@ struct TapSplitter {
   }
 };
 
-/// The image that is gathered from; strides in elements.
+/// How the image lies that is gathered from; strides in elements.
 struct GatherSource {
-  const float* data;
   Index3 extent;
   int64_t image_stride, channel_stride, pixel_stride;
 
@@ -89,8 +88,9 @@ struct GatherSource {
   __device__ __forceinline__ static GatherPoint outside() { return {0, far_outside, 0, 0}; }
 
   /// `base`: the group's first channel of the first image.
-  __device__ __forceinline__ Access access(const float* base, const GatherPoint& a,
-                                           const GatherPoint& b) const {
+  template <class Element>
+  __device__ __forceinline__ Access<Element> access(const Element* base, const GatherPoint& a,
+                                                    const GatherPoint& b) const {
     const bool valid = static_cast<unsigned>(a.d + b.d) < static_cast<unsigned>(extent.d) &&
                        static_cast<unsigned>(a.h + b.h) < static_cast<unsigned>(extent.h) &&
                        static_cast<unsigned>(a.w + b.w) < static_cast<unsigned>(extent.w);
@@ -98,13 +98,11 @@ struct GatherSource {
   }
 };
 
-/// The tensor that is gathered from, on the host.
-inline GatherSource gather_source(const void* data, Layout layout, int64_t channels,
-                                  const Extent3& extent) {
+inline GatherSource gather_source(Layout layout, int64_t channels, const Extent3& extent) {
   const int64_t volume = extent.volume();
   const bool channels_last = layout == Layout::nhwc;
-  return {static_cast<const float*>(data), narrow(extent), channels * volume,
-          channels_last ? 1 : volume, channels_last ? channels : 1};
+  return {narrow(extent), channels * volume, channels_last ? 1 : volume,
+          channels_last ? channels : 1};
 }
 
 /// A convolution's input seen from its output: pixels are windows, taps are filter elements.
@@ -116,8 +114,8 @@ struct InputWindows {
   Index3 stride, dilation, pad;
   int pixels, elements;
 
-  InputWindows(const ConvProblem& p, const void* input)
-      : source(gather_source(input, layout, p.c, p.input)),
+  explicit InputWindows(const ConvProblem& p)
+      : source(gather_source(layout, p.c, p.input)),
         windows(splitter(p.output)),
         filter{FastDivmod(p.c_per_group()), splitter(p.filter)},
         stride(narrow(p.stride)),

@@ -30,7 +30,8 @@ SplitK split_wgrad(Tile tile, bool tensor_cores, const ConvProblem& p, const Dev
       tile.m * tile.n * tile.k / multiply_adds_per_cycle(p.dtype, device.arch, tensor_cores);
   const double loads =
       static_cast<double>((tile.m + tile.n) * tile.k * size) / load_bytes_per_cycle;
-  const double results = 4.0 * tile.m * tile.n / result_bytes_per_cycle;
+  const int64_t of_sum = sum_bytes(p.dtype);
+  const double results = static_cast<double>(of_sum * tile.m * tile.n) / result_bytes_per_cycle;
   const int threads = tensor_cores ? mma_threads(tile) : simt_threads(tile);
   const double alone = std::max(1.0, busy_warps * 32 / threads);
   const auto modelled = [&](int64_t parts) {
@@ -40,12 +41,12 @@ SplitK split_wgrad(Tile tile, bool tensor_cores, const ConvProblem& p, const Dev
     const double cycles =
         depth * tile_cycles + std::ceil(each / alone) * start_cycles + each * results;
     if (parts == 1) return cycles;
-    const auto bytes = static_cast<double>(elements * (4 * parts + size));
+    const auto bytes = static_cast<double>(elements * (of_sum * parts + size));
     return cycles + reduction_cycles + bytes / (result_bytes_per_cycle * device.multiprocessors);
   };
   SplitK best{1, modelled(1), modelled(1)};
   const int64_t most = std::min(
-      {max_parts, depth_tiles, max_workspace_bytes / (4 * std::max<int64_t>(elements, 1))});
+      {max_parts, depth_tiles, max_workspace_bytes / (of_sum * std::max<int64_t>(elements, 1))});
   // Of all counts that give a multiprocessor so many blocks the largest has the shortest depth.
   for (int64_t each = 1; each <= max_blocks_each && blocks > 0; ++each) {
     const int64_t fill = std::min(each * device.multiprocessors / blocks, most);

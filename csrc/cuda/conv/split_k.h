@@ -17,6 +17,9 @@ struct SplitK {
   double whole_cycles = 0;  // the same with one part
 };
 
+/// What a sum takes in the workspace.
+constexpr int64_t sum_bytes(DType dtype) { return dtype == DType::float64 ? 8 : 4; }
+
 /// One part in the other directions.
 SplitK split_wgrad(Tile tile, bool tensor_cores, const ConvProblem& problem,
                    const DeviceCaps& device);

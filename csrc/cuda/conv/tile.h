@@ -13,7 +13,8 @@ struct Tile {
 /// What is contiguous in an operand of a GEMM: its depth, or its rows (columns, for B).
 enum class Major { k, mn };
 
-/// implicit_gemm_simt: 16 × (n/8) threads, each with m/16 rows and 8 columns. (The kernels' launch
+/// implicit_gemm_simt: 16 × (n/8) threads, each with m/16 rows and 8 columns; implicit_gemm_f64:
+/// as many, in warps of 32 × 32. (The kernels' launch
 /// bounds spell this out: nvcc drops, silently, a bound that calls a function of template
 /// arguments.)
 constexpr int simt_threads(Tile tile) { return 16 * (tile.n / 8); }
@@ -21,8 +22,8 @@ constexpr int simt_threads(Tile tile) { return 16 * (tile.n / 8); }
 /// K tiles in flight: cp.async (sm_80 on) fills a ring of four; before, two buffers take turns.
 constexpr int simt_stages(int arch) { return arch >= 80 ? 4 : 2; }
 
-constexpr int64_t simt_shared_bytes(Tile tile, int arch) {
-  return int64_t{4} * simt_stages(arch) * (tile.m + tile.n) * tile.k;
+constexpr int64_t simt_shared_bytes(Tile tile, int arch, int64_t element_bytes = 4) {
+  return element_bytes * simt_stages(arch) * (tile.m + tile.n) * tile.k;
 }
 
 /// Tensor-core tiles: warps of 64 × 64, or 64 × 32 in tiles with a side of 64, and a ring of three

@@ -119,7 +119,7 @@ void launch(const ConvPlan& plan, const ConvProblem& problem, const ConvTensors&
   auto* weight = static_cast<Element*>(tensors.weight);
   auto* parts = plan.split_k > 1 ? static_cast<float*>(tensors.workspace) : nullptr;
   const WgradMmaParams<Element, dims> params{
-      .windows = {problem, tensors.input},
+      .windows = InputWindows<Layout::nhwc>(problem),
       .steps = {problem, RowsOfWindows::step},
       .input = static_cast<const Element*>(tensors.input),
       .output = static_cast<const Element*>(tensors.output),

@@ -201,8 +201,8 @@ template <Layout layout, int vector>
 void multiply(const ConvPlan& plan, const ConvProblem& products, const ConvTensors& tensors,
               cudaStream_t stream) {
   if (plan.tile.m == 128)
-    launch_simt_fprop<layout, vector, 128, 128, 8>(plan, products, tensors, stream);
-  else launch_simt_fprop<layout, vector, 64, 64, 8>(plan, products, tensors, stream);
+    launch_gemm_fprop<float, layout, vector, 128, 128, 8>(plan, products, tensors, stream);
+  else launch_gemm_fprop<float, layout, vector, 64, 64, 8>(plan, products, tensors, stream);
 }
 
 }  // namespace

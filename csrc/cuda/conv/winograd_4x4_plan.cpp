@@ -141,7 +141,7 @@ ConvKernelInfo winograd_4x4_kernel(ConvDirection direction, Layout layout) {
           large,
           simt_threads(large),
           simt_shared_bytes(large, 75),
-          "simt_fprop"};
+          "gemm_fprop"};
 }
 
 void plan_winograd_4x4(const ConvProblem& p, const DeviceCaps& device, ConvPlan& plan) {
@@ -155,8 +155,8 @@ void plan_winograd_4x4(const ConvProblem& p, const DeviceCaps& device, ConvPlan&
   plan.workspace_bytes = filter_bytes(p) + slice * patch_bytes(p);
   const bool vectors = p.layout == Layout::nhwc && WinogradView(p).in_channels % 4 == 0;
   plan.symbol =
-      sentence("simt_fprop<(cnnkern::Layout)", static_cast<int>(p.layout), ", ", vectors ? 4 : 1,
-               ", ", best.tile.m, ", ", best.tile.n, ", ", best.tile.k, ">");
+      sentence("gemm_fprop<float, (cnnkern::Layout)", static_cast<int>(p.layout), ", ",
+               vectors ? 4 : 1, ", ", best.tile.m, ", ", best.tile.n, ", ", best.tile.k, ">");
   plan.why = sentence("36 products for 16 outputs instead of 144, as a 1 x 1 convolution in 36 ",
                       "groups: ", patches, " patches, ", slice, " at a time, modelled to take ",
                       std::llround(best.cycles), " cycles, the implicit GEMM ",

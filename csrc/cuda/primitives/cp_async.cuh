@@ -24,6 +24,11 @@ inline void cp_async_16(void* shared, const void* global, bool valid,
   emulator::cp_async_issue(shared, global, 16, valid, site);
 }
 
+inline void cp_async_8(void* shared, const void* global, bool valid,
+                       emulator::Site site = emulator::Site::current()) {
+  emulator::cp_async_issue(shared, global, 8, valid, site);
+}
+
 inline void cp_async_4(void* shared, const void* global, bool valid,
                        emulator::Site site = emulator::Site::current()) {
   emulator::cp_async_issue(shared, global, 4, valid, site);
@@ -47,6 +52,14 @@ __device__ __forceinline__ void cp_async_16(void* shared, const void* global, bo
   asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(
                    static_cast<unsigned>(__cvta_generic_to_shared(shared))),
                "l"(__cvta_generic_to_global(global)), "r"(valid ? 16 : 0)
+               : "memory");
+}
+
+/// Copies 8 bytes, or writes 8 zeros without reading if not `valid`.
+__device__ __forceinline__ void cp_async_8(void* shared, const void* global, bool valid) {
+  asm volatile("cp.async.ca.shared.global.L2::128B [%0], [%1], 8, %2;" ::"r"(
+                   static_cast<unsigned>(__cvta_generic_to_shared(shared))),
+               "l"(__cvta_generic_to_global(global)), "r"(valid ? 8 : 0)
                : "memory");
 }
 

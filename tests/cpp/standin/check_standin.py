@@ -155,7 +155,7 @@ def run_tf32(captured: bool) -> None:
         misaligned = torch.empty(x.numel() + 1, device=DEVICE)[1:].view(2, 9, 8, 8)
         images = misaligned.permute(0, 3, 1, 2)  # in channels last
         _, calls = logged(lambda: cnnkern.functional.conv2d(images, w), captured)
-        assert any("simt_fprop" in call.kernel for call in calls), f"{calls} of misaligned images"
+        assert any("gemm_fprop" in call.kernel for call in calls), f"{calls} of misaligned images"
     finally:
         setting.fp32_precision = before
 
