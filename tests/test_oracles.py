@@ -198,7 +198,7 @@ OPCODES = {
     ("source", "arch", "count"),
     [
         ("cute_pairs.cu", 75, 7),
-        ("cute_pairs.cu", 80, 13),
+        ("cute_pairs.cu", 80, 14),
         ("plain_pairs.cu", 75, 19),
         ("plain_pairs.cu", 80, 20),
     ],
@@ -223,6 +223,7 @@ CODE_EDITS = [
     Edit(MMA, '"d"(a[0]), "d"(b[0])', '"d"(b[0]), "d"(a[0])', ("F64",)),
     Edit(MMA, "cvt.rna.tf32.f32", "mov.b32", ("round_to_tf32",)),
     Edit(CP_ASYNC, '"r"(valid ? 16 : 0)', '"r"(16)', ("copy_asyncILb1ELi16",)),
+    Edit(CP_ASYNC, '"r"(valid ? 8 : 0)', '"r"(valid ? 8 : 4)', ("copy_asyncILb1ELi8",)),
     Edit(CP_ASYNC, '"r"(valid ? 4 : 0)', '"r"(valid ? 4 : 2)', ("copy_asyncILb1ELi4",)),
     Edit(LDST, "from_word<V>(__ldg(", "from_word<V>(__ldca(", ("load_readonly",)),
     Edit(LDST, "word = __ldg(", "word = __ldca(", ("column_sums",)),

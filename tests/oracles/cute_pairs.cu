@@ -67,6 +67,7 @@ __global__ void copy_async(const cute::uint128_t* in, int valid) {
   void* to = shared_memory + 16 * i;
   if constexpr (ours) {
     if constexpr (bytes == 16) cp_async_16(to, in + i, inside);
+    else if constexpr (bytes == 8) cp_async_8(to, in + i, inside);
     else cp_async_4(to, in + i, inside);
     cp_async_commit();
     cp_async_wait<1>();
@@ -74,9 +75,11 @@ __global__ void copy_async(const cute::uint128_t* in, int valid) {
     if constexpr (bytes == 16)
       cute::SM80_CP_ASYNC_CACHEGLOBAL_ZFILL<cute::uint128_t>::copy(
           in[i], *static_cast<cute::uint128_t*>(to), inside);
-    else
-      cute::SM80_CP_ASYNC_CACHEALWAYS_ZFILL<unsigned>::copy(
-          reinterpret_cast<const unsigned&>(in[i]), *static_cast<unsigned*>(to), inside);
+    else {
+      using Piece = std::conditional_t<bytes == 8, uint64_t, unsigned>;
+      cute::SM80_CP_ASYNC_CACHEALWAYS_ZFILL<Piece>::copy(reinterpret_cast<const Piece&>(in[i]),
+                                                         *static_cast<Piece*>(to), inside);
+    }
     cute::cp_async_fence();
     cute::cp_async_wait<1>();
   }
@@ -102,7 +105,7 @@ auto kernels_sm80 = std::tuple(multiply<ours, Mma16x8x16F16, cute::SM80_16x8x16_
                                multiply<ours, Mma16x8x16Bf16, cute::SM80_16x8x16_F32BF16BF16F32_TN>,
                                multiply<ours, Mma16x8x8Tf32, cute::SM80_16x8x8_F32TF32TF32F32_TN>,
                                multiply<ours, Mma8x8x4F64, cute::SM80_8x8x4_F64F64F64F64_TN>,
-                               copy_async<ours, 16>, copy_async<ours, 4>);
+                               copy_async<ours, 16>, copy_async<ours, 8>, copy_async<ours, 4>);
 auto pairs_sm80 = std::tuple(kernels_sm80<true>, kernels_sm80<false>);
 #endif
 
