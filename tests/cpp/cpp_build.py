@@ -203,6 +203,9 @@ def _build(variant: str, overlays: Sequence[Overlay]) -> Path:
             compile_one(source, "host", f"{arch_flags(80)} -O0 -g")  # for the debugger
             for source in [*sorted(classics.glob("*.cu")), classics / "classics.cpp"]
         ]
+    if overlays:  # g++ finds the .gch before the header itself
+        headers = "standard_headers.h"
+        rules.append(f"build {headers}.gch: cxx {tests}/{headers}\n  more = -O1 -x c++-header")
     for overlay in overlays:
         objects = list(programs[overlay.program])
         for source in overlay.sources:
@@ -211,8 +214,9 @@ def _build(variant: str, overlays: Sequence[Overlay]) -> Path:
             mutated = f"{overlay.folder}/{Path(source).name}.o"
             objects.insert(0, mutated)
             rules.append(
-                f"build {mutated}: cxx {file}\n  more = -O1 {arch_flags(overlay.arch)}\n"
-                f"  overlay = -I{overlay.folder}"
+                f"build {mutated}: cxx {file} | {headers}.gch\n"
+                f"  more = -O1 {arch_flags(overlay.arch)}\n"
+                f"  overlay = -I{overlay.folder} -include {headers}"
             )
         programs[f"{overlay.folder}/{overlay.program}"] = objects
     for program, objects in programs.items():
