@@ -35,27 +35,30 @@ const void* begin_of(const void* byte, const AccessRecord& record) {
 //   of two blocks, one read each: every write races with one of them;
 //   of two warps in one epoch, one read each: every write of this epoch does, later ones with none;
 //   else the last read of each lane.
-void ByteHistory::add_read(const AccessRecord& read) {
+void History::add_read(const AccessRecord& read) {
   if (!reads.empty()) {
     const AccessRecord& first = reads.front();
     if (reads.back().block != first.block) return;
     if (read.block != first.block) {
       reads.resize(1, read);
     } else if (read.epoch != first.epoch) {
-      reads.clear();
+      forget_reads();
     } else if (!same_warp(reads.back(), first)) {
       return;
     } else if (!same_warp(read, first)) {
       reads.resize(1, read);
-    } else {
-      for (AccessRecord& other : reads)
-        if (other.thread == read.thread) {
-          other = read;
-          return;
-        }
+    } else if (lanes >> read.thread % 32 & 1) {
+      *std::ranges::find(reads, read.thread, &AccessRecord::thread) = read;
+      return;
     }
   }
+  lanes |= 1u << read.thread % 32;
   reads.push_back(read);
+}
+
+void History::forget_reads() {
+  reads.clear();
+  lanes = 0;
 }
 
 GlobalHistory::Page& GlobalHistory::page(uintptr_t number) {
@@ -75,7 +78,7 @@ BlockRaceTable::BlockRaceTable(const LaunchInfo& launch, GlobalHistory& global, 
       global_(global),
       block_(block),
       clocks_(launch.block.x * launch.block.y * launch.block.z),
-      shared_(launch.shared_bytes) {
+      shared_((launch.shared_bytes + Word::bytes - 1) / Word::bytes) {
   // A lane's first accesses carry tick 1, which no other lane has seen yet.
   for (size_t thread = 0; thread < clocks_.size(); ++thread) clocks_[thread][thread % 32] = 1;
 }
@@ -110,16 +113,31 @@ void BlockRaceTable::access(const Access& access) {
                          static_cast<uint8_t>(access.bytes)};
   const auto* address = static_cast<const std::byte*>(access.pointer);
   if (access.space == Space::shared) {
-    ByteHistory* byte = &shared_[static_cast<size_t>(address - shared_range.begin)];
-    for (size_t i = 0; i < access.bytes; ++i) visit(byte[i], now, address + i);
-    return;
+    const auto offset = static_cast<size_t>(address - shared_range.begin);
+    return visit(&shared_[offset / Word::bytes], now, address);
   }
   // An aligned access lies in one page.
   const auto number = reinterpret_cast<uintptr_t>(address);
   GlobalHistory::Page& page = global_page(number / GlobalHistory::Page::bytes);
   const std::lock_guard lock(page.mutex);
-  ByteHistory* byte = &page.history[number % GlobalHistory::Page::bytes];
-  for (size_t i = 0; i < access.bytes; ++i) visit(byte[i], now, address + i);
+  visit(&page.words[number % GlobalHistory::Page::bytes / Word::bytes], now, address);
+}
+
+/// An access lies on its size, so it touches whole words or a part of one.
+inline void BlockRaceTable::visit(Word* words, const AccessRecord& now, const std::byte* address) {
+  for (size_t i = 0; i < now.bytes; i += Word::bytes, ++words) {
+    if (words->each == nullptr) {
+      if (now.bytes >= Word::bytes) {
+        visit(words->whole, now, address + i);
+        continue;
+      }
+      words->each = std::make_unique<std::array<History, Word::bytes>>();
+      words->each->fill(words->whole);
+    }
+    const uintptr_t first = reinterpret_cast<uintptr_t>(address) % Word::bytes;
+    for (size_t b = 0; b < std::min<size_t>(now.bytes, Word::bytes); ++b)
+      visit((*words->each)[first + b], now, address + i + b);
+  }
 }
 
 GlobalHistory::Page& BlockRaceTable::global_page(uintptr_t number) {
@@ -128,20 +146,20 @@ GlobalHistory::Page& BlockRaceTable::global_page(uintptr_t number) {
   return *cached.page;
 }
 
-inline void BlockRaceTable::visit(ByteHistory& byte, const AccessRecord& now, const void* address) {
-  if (byte.written) {
-    if (byte.write.effect == Effect::copy_issue) {
-      if (now.effect != Effect::copy_arrival) fail_in_flight(byte.write, now, address);
-    } else if (!ordered(byte.write, now)) {
-      fail_race(byte.write, now, address);
+inline void BlockRaceTable::visit(History& history, const AccessRecord& now, const void* address) {
+  if (history.written) {
+    if (history.write.effect == Effect::copy_issue) {
+      if (now.effect != Effect::copy_arrival) fail_in_flight(history.write, now, address);
+    } else if (!ordered(history.write, now)) {
+      fail_race(history.write, now, address);
     }
   }
-  if (!is_write(now)) return byte.add_read(now);
-  for (const AccessRecord& read : byte.reads)
+  if (!is_write(now)) return history.add_read(now);
+  for (const AccessRecord& read : history.reads)
     if (!ordered(read, now)) fail_race(read, now, address);
-  byte.written = true;
-  byte.write = now;
-  byte.reads.clear();
+  history.written = true;
+  history.write = now;
+  history.forget_reads();
 }
 
 bool BlockRaceTable::ordered(const AccessRecord& earlier, const AccessRecord& now) const {

@@ -1,6 +1,7 @@
 // Finds data races exactly, whatever order the threads happened to run in.
 //
-// The table remembers for each byte the last write and the reads since then. Two accesses of
+// The table remembers for each byte (four that always go together: once) the last write and the
+// reads since then. Two accesses of
 // different threads, one of them a write, are a race unless something orders them:
 //   a __syncthreads between them (each counts an epoch of its block), or
 //   a chain of sync_warps from the one lane to the other (each lane keeps a vector clock). No other
@@ -35,14 +36,23 @@ struct AccessRecord {
   uint8_t bytes;
 };
 
-/// What is known of one byte.
-struct ByteHistory {
+/// What is known of bytes that all accesses so far touched together.
+struct History {
   bool written = false;
+  uint32_t lanes = 0;  // of whom `reads` has one, where all are one warp's
   AccessRecord write;  // the last one, if there was any
   // Since then; see add_read for what may be left out.
   std::vector<AccessRecord> reads;
 
   void add_read(const AccessRecord& read);
+  void forget_reads();
+};
+
+/// What is known of four bytes: one history, until an access touches less than all of them.
+struct Word {
+  static constexpr uintptr_t bytes = 4;
+  History whole;
+  std::unique_ptr<std::array<History, bytes>> each;
 };
 
 /// Global memory, which all blocks of a launch share; pages come into being when they are touched.
@@ -51,7 +61,7 @@ class GlobalHistory {
   struct Page {
     static constexpr uintptr_t bytes = 256;
     std::mutex mutex;
-    std::array<ByteHistory, bytes> history;
+    std::array<Word, bytes / Word::bytes> words;
   };
   Page& page(uintptr_t number);
 
@@ -83,7 +93,8 @@ class BlockRaceTable : public BlockObserver {
  private:
   using Clock = std::array<uint32_t, 32>;  // what a lane knows of each lane of its warp
 
-  void visit(ByteHistory& byte, const AccessRecord& now, const void* address);
+  void visit(Word* words, const AccessRecord& now, const std::byte* address);
+  void visit(History& history, const AccessRecord& now, const void* address);
   bool ordered(const AccessRecord& earlier, const AccessRecord& now) const;
   GlobalHistory::Page& global_page(uintptr_t number);
   [[noreturn]] void fail_in_flight(const AccessRecord& copy, const AccessRecord& now,
@@ -97,8 +108,8 @@ class BlockRaceTable : public BlockObserver {
   const uint64_t block_;
   uint32_t epoch_ = 0;
   Site last_barrier_;
-  std::vector<Clock> clocks_;        // of each thread
-  std::vector<ByteHistory> shared_;  // of each byte of shared memory
+  std::vector<Clock> clocks_;  // of each thread
+  std::vector<Word> shared_;   // shared memory's
   struct CachedPage {
     uintptr_t number = 0;
     GlobalHistory::Page* page = nullptr;

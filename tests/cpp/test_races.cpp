@@ -119,7 +119,7 @@ TEST(the_reads_that_are_kept_stand_for_all) {
   RandomIntegers random(1);
   for (int trial = 0; trial < 20000; ++trial) {
     const int blocks = 1 + (trial & 1) + (trial >> 1 & 1), threads = trial & 4 ? 40 : 3;
-    emulator::ByteHistory byte;
+    emulator::History byte;
     std::vector<emulator::AccessRecord> all;
     uint32_t epoch[3] = {};
     const auto any = [&] {
@@ -182,6 +182,27 @@ TEST(bytes_side_by_side_are_no_race) {
   check_silent([] { LAUNCH(neighbouring_bytes, 1, 256); });
   check_race([] { LAUNCH(overlapping_bytes, 1, 32); },
              {"byte 7 of shared memory", "bytes 4-7 of shared memory"});
+}
+
+template <int byte, bool store>
+__global__ void a_byte_and_a_vector() {
+  CNNKERN_SHARED(Line, shared);
+  using Four = Vector<float, 4>;
+  if (threadIdx.x == 40) store_shared(reinterpret_cast<char*>(shared.value) + byte, 'a');
+  if (threadIdx.x == 3 && store) store_shared(&shared.value[4], Four{});
+  if (threadIdx.x == 3 && !store) load_shared<Four>(&shared.value[4]);
+  __syncthreads();
+  // In the same word other bytes still have a history of their own.
+  if (threadIdx.x == 41) store_shared(reinterpret_cast<char*>(shared.value) + (byte ^ 1), 'b');
+  if (threadIdx.x == 50) store_shared(reinterpret_cast<char*>(shared.value) + (byte ^ 2), 'c');
+}
+
+TEST(a_byte_meets_the_vector_that_it_lies_in) {
+  check_silent([] { LAUNCH((a_byte_and_a_vector<33, true>), 1, 64); });
+  check_silent([] { LAUNCH((a_byte_and_a_vector<14, false>), 1, 64); });
+  for (const auto launch : {+[] { LAUNCH((a_byte_and_a_vector<22, true>), 1, 64); },
+                            +[] { LAUNCH((a_byte_and_a_vector<22, false>), 1, 64); }})
+    check_race(launch, {"byte 22 of shared memory", "bytes 16-31 of shared memory"});
 }
 
 // --- Warps ---------------------------------------------------------------------------------------
