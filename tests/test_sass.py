@@ -27,8 +27,8 @@ GEMM = "cuda/conv/implicit_gemm_simt.cuh"
 WAIT = "cp_async_wait<stages - 2>();"
 BARRIER = "__syncthreads();  // this tile has arrived"
 COMMIT = "cp_async_commit();  // an empty group"
-STORE = "a.store(shared.stage[0].a), b.store(shared.stage[0].b);\n    __syncthreads();"
-NEXT = "b.store(shared.stage[read].b);\n      __syncthreads();"
+STORE = "a.store(shared.stage[0].a), b.store(shared.stage[0].b);\n  __syncthreads();"
+NEXT = "b.store(shared.stage[read].b);\n    __syncthreads();"
 
 SMALL = """
 struct Params { long long divisor; int rounds; };
@@ -71,15 +71,15 @@ MUTANTS = [
     Mutant("barrier_twice", BARRIER, "__syncthreads(), __syncthreads();  //", ("2 BAR for 1",)),
     Mutant(
         "barrier_before_the_wait",
-        f"{WAIT}\n      {BARRIER}",
-        f"__syncthreads();\n      {WAIT}\n      //",
+        f"{WAIT}\n    {BARRIER}",
+        f"__syncthreads();\n    {WAIT}\n    //",
         ("barrier: DEPBAR.LE at 0x.* reaches LDS.128 at 0x.* without a BAR",),
     ),
     Mutant("wait_deleted", WAIT, "", ("wait: LDGSTS.* reaches LDS.128 at .* before any DEPBAR",)),
     Mutant(
         "wait_only_before_the_loop",
-        f"for (int tile = 0; tile < tiles; ++tile) {{\n      {WAIT}",
-        f"{WAIT}\n    for (int tile = 0; tile < tiles; ++tile) {{",
+        f"for (int tile = 0; tile < tiles; ++tile) {{\n    {WAIT}",
+        f"{WAIT}\n  for (int tile = 0; tile < tiles; ++tile) {{",
         ("wait: a loop with LDGSTS.* and LDS.128 at .* has no DEPBAR",),
     ),
     Mutant(
