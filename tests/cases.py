@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -136,6 +137,18 @@ def _pool_texts(line: str, problem: Problem) -> Iterator[str]:
 def _once_per_dtype(text: str) -> bool:
     """For the plain kernels, whose code is one template: each dtype in one layout, f32 in both."""
     return any(f" {option} " in f" {text} " for option in ONCE) or "f32" in text
+
+
+def gathered_gemms() -> Iterator[tuple[str, str, str, str]]:
+    """(kernel, direction, dtype, layout) of each row of SIMT and F64 in conv_kernels.inc."""
+    kernels = (FOLDER.parents[1] / "csrc/cuda/conv/conv_kernels.inc").read_text()
+    row = r"^CNNKERN_(SIMT|F64)_(\w+)\((\w+), (\d), (\d+), (\d+), (\d+)\)"
+    rows = re.findall(row, kernels, re.M)
+    assert {family for family, *_ in rows} == {"SIMT", "F64"}
+    for family, direction, layout, vector, m, n, k in rows:
+        name = f"implicit_gemm_{family.lower()}_{m}x{n}x{k}"
+        name += f"_vec{vector}" if vector != "1" else ""
+        yield name, direction.lower(), "f64" if family == "F64" else "f32", layout
 
 
 def cpu_cases() -> Iterator[Case]:

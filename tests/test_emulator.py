@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cases import gathered_gemms
 
 CPP = Path(__file__).parent / "cpp"
 sys.path.insert(0, str(CPP))
@@ -97,14 +98,8 @@ def test_speed(programs, monkeypatch, races, limit):
 def test_every_kernel_runs_on_some_problem(programs):
     """A kernel that refuses every line of the problem files would pass unseen."""
     kernels = (Path(__file__).parents[1] / "csrc/cuda/conv/conv_kernels.inc").read_text()
-    row = r"^CNNKERN_(SIMT|F64)_(\w+)\((\w+), (\d), (\d+), (\d+), (\d+)\)"
-    rows = re.findall(row, kernels, re.M)
-    assert {family for family, *_ in rows} == {"SIMT", "F64"}
-    for family, direction, layout, vector, m, n, k in rows:
-        name = f"implicit_gemm_{family.lower()}_{m}x{n}x{k}"
-        name += f"_vec{vector}" if vector != "1" else ""
-        dtype = "f64" if family == "F64" else "f32"
-        assert_runs(programs, name, f"{dtype} {layout} {direction.lower()}")
+    for name, direction, dtype, layout in gathered_gemms():
+        assert_runs(programs, name, f"{dtype} {layout} {direction}")
     rows = re.findall(r"^CNNKERN_MMA_WGRAD\((\w+), .*, (\d+), (\d+), (\d+)\)", kernels, re.M)
     assert rows
     for dtype, m, n, k in rows:

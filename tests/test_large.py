@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cases import gathered_gemms
 
 CPP = Path(__file__).parent / "cpp"
 sys.path.insert(0, str(CPP))
@@ -33,13 +34,8 @@ def expected_runs(variant):
     kernels = (Path(__file__).parents[1] / "csrc/cuda/conv/conv_kernels.inc").read_text()
     if variant == "sanitized":
         kernels = cpp_build.one_tile_each(kernels)
-    row = r"^CNNKERN_(SIMT|F64)_(\w+)\((\w+), (\d), (\d+), (\d+), (\d+)\)"
-    rows = re.findall(row, kernels, re.M)
-    assert {family for family, *_ in rows} == {"SIMT", "F64"}
-    for family, direction, layout, vector, m, n, k in rows:
-        name = f"implicit_gemm_{family.lower()}_{m}x{n}x{k}"
-        name += f"_vec{vector}" if vector != "1" else ""
-        words = direction.lower().replace("fprop", "") + (" f64" if family == "F64" else "")
+    for name, direction, dtype, layout in gathered_gemms():
+        words = direction.replace("fprop", "") + (" f64" if dtype == "f64" else "")
         yield layout, name, words.strip()
     rows = re.findall(
         r"^CNNKERN_MMA_(FPROP|DGRAD)\(float16, .*, (\d+), (\d+), (\d+)\)", kernels, re.M
