@@ -167,28 +167,47 @@ inline void store(T* to, Vec<A> value) {
   for (int i = 0; i < lanes<A>; ++i) to[i] = static_cast<T>(value[i]);
 }
 
-/// The lanes of the mask; the others' elements are left alone.
-template <class A>
-inline void store_masked(A* to, Vec<A> value, Mask<A> mask) {
-#if defined(__AVX512F__)
-  if constexpr (vector_bytes == 64 && sizeof(A) == 4)
-    return _mm512_mask_storeu_ps(to, _mm512_movepi32_mask(reinterpret_cast<__m512i>(mask)), value);
-  if constexpr (vector_bytes == 64 && sizeof(A) == 8)
-    return _mm512_mask_storeu_pd(to, _mm512_movepi64_mask(reinterpret_cast<__m512i>(mask)), value);
-#elif defined(__AVX2__)
-  if constexpr (vector_bytes == 32 && sizeof(A) == 4)
-    return _mm256_maskstore_ps(to, reinterpret_cast<__m256i>(mask), value);
-  if constexpr (vector_bytes == 32 && sizeof(A) == 8)
-    return _mm256_maskstore_pd(to, reinterpret_cast<__m256i>(mask), value);
-#endif
-  for (int i = 0; i < lanes<A>; ++i)
-    if (mask[i]) to[i] = value[i];
-}
-
+/// The first `count` lanes; the elements after them are left alone.
 template <class A, class T>
 inline void store_partial(T* to, Vec<A> value, int64_t count) {
-  if constexpr (std::is_same_v<T, A> && vector_bytes > 16)
-    return store_masked<A>(to, value, first_lanes<A>(count));
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<T, float> && vector_bytes == 64) {
+    const auto mask = reinterpret_cast<__m512i>(first_lanes<A>(count));
+    return _mm512_mask_storeu_ps(to, _mm512_movepi32_mask(mask), value);
+  }
+  if constexpr (std::is_same_v<T, double> && vector_bytes == 64) {
+    const auto mask = reinterpret_cast<__m512i>(first_lanes<A>(count));
+    return _mm512_mask_storeu_pd(to, _mm512_movepi64_mask(mask), value);
+  }
+#elif defined(__AVX2__)  // in halves: a store under a mask takes 40 instructions on some CPUs
+  if constexpr (std::is_same_v<T, float> && vector_bytes == 32) {
+    __m128 rest = _mm256_castps256_ps128(value);
+    if (count & 8) return store<A>(to, value);
+    if (count & 4) {
+      _mm_storeu_ps(to, rest);
+      rest = _mm256_extractf128_ps(value, 1);
+      to += 4;
+    }
+    if (count & 2) {
+      _mm_storel_pi(reinterpret_cast<__m64*>(to), rest);
+      rest = _mm_movehl_ps(rest, rest);
+      to += 2;
+    }
+    if (count & 1) _mm_store_ss(to, rest);
+    return;
+  }
+  if constexpr (std::is_same_v<T, double> && vector_bytes == 32) {
+    __m128d rest = _mm256_castpd256_pd128(value);
+    if (count & 4) return store<A>(to, value);
+    if (count & 2) {
+      _mm_storeu_pd(to, rest);
+      rest = _mm256_extractf128_pd(value, 1);
+      to += 2;
+    }
+    if (count & 1) _mm_store_sd(to, rest);
+    return;
+  }
+#endif
   for (int i = 0; i < count; ++i) to[i] = static_cast<T>(value[i]);
 }
 

@@ -3,6 +3,7 @@
 
 #include "cpu/conv/depthwise_pixels.h"
 #include "cpu/conv/depthwise_planes.h"
+#include "cpu/conv/depthwise_small_planes.h"
 #include "cpu/conv/direct.h"
 #include "cpu/conv/direct_pixels.h"
 #include "cpu/conv/implicit_gemm.h"
@@ -59,15 +60,18 @@ inline void run_direct_wgrad(const ReduceConv& conv, const ParallelFor& parallel
 
 inline void run_depthwise(const GatherClasses& convs, const ParallelFor& parallel) {
   dispatch(convs.parts[0].dtype, [&]<class T>(T) {
-    if (convs.parts[0].layout == Layout::nchw) depthwise_planes<T>(convs, parallel);
-    else depthwise_pixels<T>(convs, parallel);
+    if (convs.parts[0].layout == Layout::nhwc) depthwise_pixels<T>(convs, parallel);
+    else if (DepthwiseSmallPlanes<T>::suits(convs)) DepthwiseSmallPlanes<T>(convs).run(parallel);
+    else depthwise_planes<T>(convs, parallel);
   });
 }
 
 inline void run_depthwise_wgrad(const ReduceConv& conv, const ParallelFor& parallel) {
   dispatch(conv.dtype, [&]<class T>(T) {
-    if (conv.layout == Layout::nchw) depthwise_weights_planes<T>(conv, parallel);
-    else depthwise_weights_pixels<T>(conv, parallel);
+    if (conv.layout == Layout::nhwc) depthwise_weights_pixels<T>(conv, parallel);
+    else if (DepthwiseWeightsSmallPlanes<T>::suits(conv))
+      DepthwiseWeightsSmallPlanes<T>(conv).run(parallel);
+    else depthwise_weights_planes<T>(conv, parallel);
   });
 }
 

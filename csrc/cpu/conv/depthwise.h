@@ -3,12 +3,14 @@
 //
 // Taps that read one output's distance apart make a run: what tap i of output j reads, tap i + 1 of
 // output j − 1 reads too. So a few outputs are computed together, and every vector that is read
-// serves up to as many taps as the run has. In nchw lanes lie along w and a run along h
-// (depthwise_planes.h); in nhwc lanes are channels and a run lies along w (depthwise_pixels.h).
+// serves up to as many taps as the run has. In nhwc lanes are channels and a run lies along w
+// (depthwise_pixels.h), in nchw too if planes fit a cache (depthwise_small_planes.h); of other
+// planes lanes lie along w and a run along h (depthwise_planes.h).
 // Source: register blocking of sliding windows, as in Zhang et al., "High performance depthwise and
 // pointwise convolutions on mobile devices" (2020).
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "cpu/conv/plane_block.h"
@@ -64,10 +66,11 @@ struct Runs {
   void clear() {
     for (std::vector<Run>& runs : of_length) runs.clear();
   }
+  /// body(run), longest first.
   template <class Body>
   void for_each(Body&& body) const {
-    for (const std::vector<Run>& runs : of_length)
-      for (const Run& run : runs) body(run);
+    for (int64_t i = longest_run; i-- > 0;)
+      for (const Run& run : of_length[i]) body(run);
   }
 };
 
@@ -80,31 +83,73 @@ inline void with_taps(int64_t taps, Body&& body) {
   else body(std::integral_constant<int, 1>());
 }
 
-/// sums[j] += Σ over i of weights[i] · from[(i + j) · pitch].
-template <int outputs, int taps, class A, class T, class Reader>
-inline void slide(const Reader& read, const T* from, int64_t pitch, const A* weights,
-                  int64_t weight_pitch, Vec<A> (&sums)[outputs]) {
+/// The channels of a layer in vectors. The last one moves back to end with them, and what it does
+/// twice comes out the same; only fewer channels than lanes leave lanes empty.
+template <class A>
+struct ChannelVectors {
+  int64_t channels, count, size;  // count vectors, of which `size` lanes take part
+
+  explicit ChannelVectors(int64_t c)
+      : channels(c), count(ceil_div(c, lanes<A>)), size(std::min<int64_t>(c, lanes<A>)) {}
+
+  int64_t first(int64_t vector) const { return std::min(vector * lanes<A>, channels - size); }
+};
+
+/// The weights of a layer whose channels have one filter each, as [channel vector][tap][lane].
+template <class T, class A = accumulator_t<T>>
+std::unique_ptr<Buffer<A>> pack_channels(const GatherConv& conv,
+                                         const ChannelVectors<A>& channels) {
+  auto packed = std::make_unique<Buffer<A>>(channels.count * conv.gather.tap_count * lanes<A>);
+  A* to = packed->get();
+  for (int64_t v = 0; v < channels.count; ++v)
+    for (int64_t t = 0; t < conv.gather.tap_count; ++t, to += lanes<A>) {
+      const T* const from = static_cast<const T*>(conv.weight) + conv.gather.taps[t].weight;
+      for (int64_t i = 0; i < lanes<A>; ++i)
+        to[i] = i < channels.size
+                    ? static_cast<A>(from[(channels.first(v) + i) * conv.weight_group])
+                    : A(0);
+    }
+  return packed;
+}
+
+/// sums[j] += Σ over i of weights[i] · value_at(i + j).
+template <int taps, int outputs, class A, class V, class ValueAt>
+inline void slide(const ValueAt& value_at, const A* weights, int64_t weight_pitch,
+                  V (&sums)[outputs]) {
   Vec<A> weight[taps];
 #pragma GCC unroll 4
   for (int i = 0; i < taps; ++i) weight[i] = load<A>(weights + i * weight_pitch);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int at = 0; at < outputs + taps - 1; ++at) {
-    const Vec<A> value = in_register(read(from + at * pitch));
+    const Vec<A> value = in_register(value_at(at));
 #pragma GCC unroll 4
     for (int i = 0; i < taps; ++i)
       if (at - i >= 0 && at - i < outputs) sums[at - i] = fma<A>(value, weight[i], sums[at - i]);
   }
 }
 
-/// The same of all runs, longest first.
-template <int outputs, int taps = longest_run, class A, class T, class Reader>
-inline void slide_all(const Reader& read, const Runs& runs, const T* from, int64_t pitch,
-                      const A* weights, int64_t weight_pitch, Vec<A> (&sums)[outputs]) {
-  for (const Run& run : runs.of_length[taps - 1])
-    slide<outputs, taps, A>(read, from + run.source, pitch, weights + run.weight, weight_pitch,
-                            sums);
+/// The same of all runs, longest first, for a few vectors: value_at(run, vector, i + j).
+template <int taps = longest_run, int vectors, int outputs, class A, class V, class ValueAt>
+inline void slide_all(const Runs& runs, const ValueAt& value_at, const A* weights,
+                      int64_t weight_pitch, int64_t vector_pitch, V (&sums)[vectors][outputs]) {
+  if (!runs.of_length[taps - 1].empty()) {
+    V own[vectors][outputs];  // a copy, since these stay in registers
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; ++v)
+#pragma GCC unroll 8
+      for (int i = 0; i < outputs; ++i) own[v][i] = sums[v][i];
+    for (const Run& run : runs.of_length[taps - 1])
+#pragma GCC unroll 2
+      for (int v = 0; v < vectors; ++v)
+        slide<taps>([&](int at) { return value_at(run, v, at); },
+                    weights + run.weight + v * vector_pitch, weight_pitch, own[v]);
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; ++v)
+#pragma GCC unroll 8
+      for (int i = 0; i < outputs; ++i) sums[v][i] = own[v][i];
+  }
   if constexpr (taps > 1)
-    slide_all<outputs, taps - 1, A>(read, runs, from, pitch, weights, weight_pitch, sums);
+    slide_all<taps - 1>(runs, value_at, weights, weight_pitch, vector_pitch, sums);
 }
 
 /// sums[i] += Σ over j of gradient[j · gradient_pitch] · from[(i + j) · pitch].

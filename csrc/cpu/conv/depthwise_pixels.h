@@ -1,11 +1,12 @@
 // Depthwise convolution in nhwc: lanes are channels, runs of taps lie along w.
 //
-// fprop and dgrad: a task is a row of the destination. Blocks of four pixels whose taps are all
-// inside go through all channels, a vector at a time; pixels at the borders go alone, with the taps
-// that they have. Weights are packed once a call as [channel vector][tap][lane].
+// fprop and dgrad: a task is a row of the destination. Blocks of four pixels go through all
+// channels, two vectors at a time, a cache line with 32-byte ones; at the borders they read zeros
+// through the same pointers. Weights are packed once a call as [channel vector][tap][lane].
 // wgrad: a task is a chunk of the rows; how many there are depends on the problem only, and their
 // sums are added in their order, so that the result does not depend on the threads.
-// Memory: the packed weights; for wgrad a copy of the weights for each chunk, 4 MiB at most or one.
+// Memory: the packed weights and a pixel of zeros; for wgrad a copy of the weights for each chunk,
+// 4 MiB at most or one.
 #pragma once
 
 #include <memory>
@@ -15,17 +16,18 @@
 
 namespace cnnkern::cpu::CNNKERN_CPU_ISA {
 
-/// The channels of a layer in vectors. The last one moves back to end with them, and what it does
-/// twice comes out the same; only fewer channels than lanes leave lanes empty.
-template <class A>
-struct ChannelVectors {
-  int64_t channels, count, size;  // count vectors, of which `size` lanes take part
-
-  explicit ChannelVectors(int64_t c)
-      : channels(c), count(ceil_div(c, lanes<A>)), size(std::min<int64_t>(c, lanes<A>)) {}
-
-  int64_t first(int64_t vector) const { return std::min(vector * lanes<A>, channels - size); }
-};
+/// body(constant, reader, v) with vectors v and v + 1, or v alone where no second whole one
+/// follows.
+template <class A, class Body>
+inline void for_each_vectors(const ChannelVectors<A>& all, Body&& body) {
+  using One = std::integral_constant<int, 1>;
+  if (all.size < lanes<A>) return body(One(), LaneReader<A, false>{all.size}, 0);
+  const LaneReader<A, true> read{lanes<A>};
+  int64_t v = 0;
+  for (; (v + 2) * lanes<A> <= all.channels; v += 2)
+    body(std::integral_constant<int, 2>(), read, v);
+  for (; v < all.count; ++v) body(One(), read, v);
+}
 
 inline bool row_inside(const Gather& gather, const Tap& tap, int64_t d, int64_t h) {
   const int64_t at_d = d * gather.step.d + tap.d, at_h = h * gather.step.h + tap.h;
@@ -47,27 +49,28 @@ struct PixelRuns {
       spans.emplace_back(g.taps[tap].w, g.step.w, g.extent.w, g.grid.w);
   }
 
-  /// body(first tap, taps, its row of taps) of taps [begin, end) along w, for the pixels of a row.
+  /// body(first tap, taps) of the runs that are inside for a row of pixels.
   template <class Body>
-  void for_each(int64_t d, int64_t h, int64_t begin, int64_t end, Body&& body) const {
+  void for_each(int64_t d, int64_t h, Body&& body) const {
     for (int64_t row = 0; row < g.tap_count; row += taps)
       if (row_inside(g, g.taps[row], d, h))
-        for_each_run(begin, end, hop,
-                     [&](int64_t first, int64_t count) { body(row + first, count); });
+        for_each_run(0, taps, hop, [&](int64_t first, int64_t count) { body(row + first, count); });
   }
 };
 
 template <class T>
 class DepthwisePixels {
   using A = accumulator_t<T>;
+  static constexpr int block = 4;                        // pixels
+  static constexpr int reach = block + longest_run - 1;  // pixels that they read for a run
 
  public:
-  explicit DepthwisePixels(const GatherClasses& all) : all_(all), channels_(all.parts[0].groups) {
+  explicit DepthwisePixels(const GatherClasses& all)
+      : all_(all), channels_(all.parts[0].groups), zeros_(all.parts[0].groups + lanes<A>) {
+    std::fill_n(zeros_.get(), all.parts[0].groups + lanes<A>, T(0));
     for (const GatherConv& conv : all.parts) {
       rows_.emplace_back(conv.gather);
-      weights_.push_back(
-          std::make_unique<Buffer<A>>(channels_.count * conv.gather.tap_count * lanes<A>));
-      pack(conv, weights_.back()->get());
+      weights_.push_back(pack_channels<T>(conv, channels_));
     }
   }
 
@@ -75,93 +78,109 @@ class DepthwisePixels {
     const Extent3& extent = all_.extent;
     const int64_t images = all_.parts[0].gather.images;
     parallel(images * extent.d * extent.h, [&](int64_t begin, int64_t end) {
-      Runs runs;
+      Reads reads;
       for (int64_t row = begin; row < end; ++row) {
         const int64_t h = row % extent.h, d = row / extent.h % extent.d;
         const int64_t n = row / extent.h / extent.d;
         const int64_t part = (d % all_.classes.d * all_.classes.h + h % all_.classes.h);
         for (int64_t i = 0; i < all_.classes.w; ++i)
-          with_reader<A>(channels_.size, [&](const auto& read) {
-            run_row(part * all_.classes.w + i, n, d / all_.classes.d, h / all_.classes.h, runs,
-                    read);
-          });
+          run_row(part * all_.classes.w + i, n, d / all_.classes.d, h / all_.classes.h, reads);
       }
     });
   }
 
  private:
-  void pack(const GatherConv& conv, A* to) const {
-    for (int64_t v = 0; v < channels_.count; ++v)
-      for (int64_t t = 0; t < conv.gather.tap_count; ++t, to += lanes<A>)
-        for (int64_t i = 0; i < lanes<A>; ++i)
-          to[i] = i < channels_.size
-                      ? static_cast<A>(static_cast<const T*>(
-                            conv.weight)[(channels_.first(v) + i) * conv.weight_group +
-                                         conv.gather.taps[t].weight])
-                      : A(0);
-  }
+  // The runs of a row of pixels, and the pixels that a block reads for them: zeros take the place
+  // of those outside. The source of a run is where its pixels begin.
+  struct Reads {
+    Runs runs;
+    std::vector<const T*> from;
+  };
 
-  template <class Reader>
-  void run_row(int64_t part, int64_t n, int64_t d, int64_t h, Runs& runs,
-               const Reader& read) const {
+  void run_row(int64_t part, int64_t n, int64_t d, int64_t h, Reads& reads) const {
     const GatherConv& conv = all_.parts[part];
     const Gather& g = conv.gather;
-    const PixelRuns& row = rows_[part];
-    const auto collect = [&](int64_t begin, int64_t end) {
-      runs.clear();
-      row.for_each(d, h, begin, end, [&](int64_t tap, int64_t taps) {
-        runs.add({g.taps[tap].source, tap * lanes<A>, taps});
-      });
-    };
-    const int64_t source = g.strides.at(n, 0, d * g.step.d, h * g.step.h, 0);
     const int64_t to = conv.dest_strides.at(n, 0, d, h, 0);
-    const auto border = [&](int64_t begin, int64_t end) {
-      for (int64_t w = begin; w < end; ++w) {
-        int64_t first = 0, last = row.taps;  // inside are neighbours
-        const auto outside = [&](int64_t tap) {
-          const int64_t at = w * g.step.w + g.taps[tap].w;
-          return at < 0 || at >= g.extent.w;
-        };
-        while (first < last && outside(first)) ++first;
-        while (first < last && outside(last - 1)) --last;
-        collect(first, last);
-        compute<1>(part, source, to, w, runs, read);
-      }
-    };
-    const int64_t inner = row.taps ? row.spans[0].begin : 0;
-    const int64_t outer = row.taps ? std::max(inner, row.spans[row.taps - 1].end) : g.grid.w;
-    border(0, inner);
-    collect(0, row.taps);
-    in_fours(inner, outer, [&]<int pixels>(std::integral_constant<int, pixels>, int64_t w) {
-      compute<pixels>(part, source, to, w, runs, read);
+    const T* const source =
+        static_cast<const T*>(g.source) + g.strides.at(n, 0, d * g.step.d, h * g.step.h, 0);
+    reads.runs.clear();
+    int64_t runs = 0;
+    rows_[part].for_each(d, h, [&](int64_t tap, int64_t taps) {
+      reads.runs.add({reach * runs++, tap * lanes<A>, taps});
     });
-    border(outer, g.grid.w);
+    reads.from.resize(reach * runs);
+    // The last block moves back to end with the row: it does a few pixels again.
+    int64_t w = 0;
+    if (g.grid.w >= block)
+      for (; w < g.grid.w; w += block) {
+        const int64_t at = std::min(w, g.grid.w - block);
+        aim<block>(part, source, at, reads);
+        compute<block>(part, to, at, reads);
+      }
+    for (; w < g.grid.w; ++w) {
+      aim<1>(part, source, w, reads);
+      compute<1>(part, to, w, reads);
+    }
+  }
+
+  // Where pixels from w on read.
+  template <int pixels>
+  void aim(int64_t part, const T* source, int64_t w, Reads& reads) const {
+    const Gather& g = all_.parts[part].gather;
+    reads.runs.for_each([&](const Run& run) {
+      const Tap& tap = g.taps[run.weight / lanes<A>];
+      int64_t column = w * g.step.w + tap.w;
+      const T* from = source + tap.source + w * rows_[part].pitch;
+      for (int64_t i = 0; i < pixels + run.taps - 1; ++i) {
+        reads.from[run.source + i] = column >= 0 && column < g.extent.w ? from : zeros_.get();
+        column += g.step.w;
+        from += rows_[part].pitch;
+      }
+    });
   }
 
   // Pixels from w on, all channels.
-  template <int pixels, class Reader>
-  void compute(int64_t part, int64_t source, int64_t to, int64_t w, const Runs& runs,
-               const Reader& read) const {
+  template <int pixels>
+  void compute(int64_t part, int64_t to, int64_t w, const Reads& reads) const {
     const GatherConv& conv = all_.parts[part];
-    const PixelRuns& row = rows_[part];
     const Epilogue<A, T> epilogue(conv);
-    const T* const from = static_cast<const T*>(conv.gather.source) + source + w * row.pitch;
+    const Clamp<A> clamp = epilogue.clamp();
+    const bool clamps = epilogue.clamps();
     const T* const bias = static_cast<const T*>(conv.bias);
+    const int64_t pitch = conv.dest_strides.space.w, size = conv.gather.tap_count * lanes<A>;
     const A* weights = weights_[part]->get();
-    for (int64_t v = 0; v < channels_.count; ++v) {
-      const int64_t c = channels_.first(v);
-      Vec<A> sums[pixels];
-      const Vec<A> start = bias ? read(bias + c) : Vec<A>{};
-      for (Vec<A>& sum : sums) sum = start;
-      slide_all<pixels>(read, runs, from + c, row.pitch, weights, row.hop * lanes<A>, sums);
-      for (int i = 0; i < pixels; ++i)
-        epilogue.store(to + (w + i) * conv.dest_strides.space.w + c, sums[i], channels_.size);
-      weights += conv.gather.tap_count * lanes<A>;
-    }
+    to += w * pitch;
+    for_each_vectors(channels_, [&]<int vectors>(std::integral_constant<int, vectors>,
+                                                 const auto& read, int64_t first) {
+      const int64_t c = channels_.first(first);
+      Vec<A> sums[vectors][pixels];
+#pragma GCC unroll 2
+      for (int v = 0; v < vectors; ++v)
+#pragma GCC unroll 4
+        for (int i = 0; i < pixels; ++i)
+          sums[v][i] = bias ? read(bias + c + v * lanes<A>) : Vec<A>{};
+      slide_all(
+          reads.runs,
+          [&](const Run& run, int v, int at) {
+            return read(reads.from[run.source + at] + c + v * lanes<A>);
+          },
+          weights, rows_[part].hop * lanes<A>, size, sums);
+      T* const dest = epilogue.dest + to + c;
+#pragma GCC unroll 2
+      for (int v = 0; v < vectors; ++v)
+#pragma GCC unroll 4
+        for (int i = 0; i < pixels; ++i) {
+          if (clamps && channels_.size == lanes<A>)
+            store<A>(dest + i * pitch + v * lanes<A>, clamp(sums[v][i]));
+          else epilogue.store(to + i * pitch + c + v * lanes<A>, sums[v][i], channels_.size);
+        }
+      weights += vectors * size;
+    });
   }
 
   const GatherClasses& all_;
   ChannelVectors<A> channels_;
+  Buffer<T> zeros_;
   std::vector<PixelRuns> rows_;                      // of each part
   std::vector<std::unique_ptr<Buffer<A>>> weights_;  // likewise
 };
@@ -186,35 +205,48 @@ void depthwise_weights_pixels(const ReduceConv& conv, const ParallelFor& paralle
                                              std::min(wanted, std::max<int64_t>(rows, 1)));
   Buffer<A> sums(chunks * size);
 
-  const auto add_row = [&](const auto& read, const PixelCursor& at, int64_t c, A* to) {
+  // Two vectors at a time where there are as many: their sums wait for each other's products.
+  const auto add_row = [&]<int vectors>(std::integral_constant<int, vectors>, const auto& read,
+                                        const PixelCursor& at, int64_t c, A* to) {
     const T* const gradient =
         static_cast<const T*>(y.source) + y.strides.at(at.n, c, at.d, at.h, 0);
     const T* const source = static_cast<const T*>(x.source) +
                             x.strides.at(at.n, c, at.d * x.step.d, at.h * x.step.h, 0);
-    const int64_t step = y.strides.space.w;
-    row.for_each(at.d, at.h, 0, row.taps, [&](int64_t tap, int64_t count) {
+    const int64_t step = y.strides.space.w, vector = x.tap_count * lanes<A>;
+    row.for_each(at.d, at.h, [&](int64_t tap, int64_t count) {
       const Span* const spans = &row.spans[tap % row.taps];
       const int64_t inner = spans->begin;
       const int64_t outer = std::max(inner, spans[(count - 1) * row.hop].end);
       with_taps(count, [&]<int taps>(std::integral_constant<int, taps>) {
-        Vec<A> own[taps];
-        for (int i = 0; i < taps; ++i) own[i] = load<A>(to + (tap + i * row.hop) * lanes<A>);
+        Vec<A> own[vectors][taps];
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; ++v)
+#pragma GCC unroll 4
+          for (int i = 0; i < taps; ++i)
+            own[v][i] = load<A>(to + v * vector + (tap + i * row.hop) * lanes<A>);
         in_fours(inner, outer, [&]<int pixels>(std::integral_constant<int, pixels>, int64_t w) {
-          slide_reduce<pixels, taps, A>(read, gradient + w * step, step,
-                                        source + x.taps[tap].source + w * row.pitch, row.pitch,
-                                        own);
+#pragma GCC unroll 2
+          for (int v = 0; v < vectors; ++v)
+            slide_reduce<pixels, taps, A>(
+                read, gradient + w * step + v * lanes<A>, step,
+                source + x.taps[tap].source + w * row.pitch + v * lanes<A>, row.pitch, own[v]);
         });
+#pragma GCC unroll 4
         for (int i = 0; i < taps; ++i) {
           const int64_t alone = tap + i * row.hop;
           const Span span = spans[i * row.hop];
           const auto add = [&](int64_t begin, int64_t end) {
             for (int64_t w = begin; w < end; ++w)
-              own[i] = fma<A>(read(gradient + w * step),
-                              read(source + x.taps[alone].source + w * row.pitch), own[i]);
+#pragma GCC unroll 2
+              for (int v = 0; v < vectors; ++v)
+                own[v][i] = fma<A>(
+                    read(gradient + w * step + v * lanes<A>),
+                    read(source + x.taps[alone].source + w * row.pitch + v * lanes<A>), own[v][i]);
           };
           add(span.begin, std::min(inner, span.end));
           add(std::max(outer, span.begin), span.end);
-          store<A>(to + alone * lanes<A>, own[i]);
+#pragma GCC unroll 2
+          for (int v = 0; v < vectors; ++v) store<A>(to + v * vector + alone * lanes<A>, own[v][i]);
         }
       });
     });
@@ -224,15 +256,13 @@ void depthwise_weights_pixels(const ReduceConv& conv, const ParallelFor& paralle
     for (int64_t chunk = begin; chunk < end; ++chunk) {
       A* const own = sums.get() + chunk * size;
       std::fill_n(own, size, A(0));
-      // Vector by vector: a chunk's pixels of one stay in L1 for the rows that share them.
-      with_reader<A>(channels.size, [&](const auto& read) {
-        for (int64_t v = 0; v < channels.count; ++v) {
-          PixelCursor at(x, rows * chunk / chunks * x.grid.w);
-          for (int64_t i = rows * chunk / chunks; i < rows * (chunk + 1) / chunks; ++i) {
-            add_row(read, at, channels.first(v), own + v * x.tap_count * lanes<A>);
-            at.w = x.grid.w - 1;
-            at.advance();
-          }
+      // A few vectors at a time: a chunk's pixels of them stay in L1 for the rows that share them.
+      for_each_vectors(channels, [&](auto vectors, const auto& read, int64_t v) {
+        PixelCursor at(x, rows * chunk / chunks * x.grid.w);
+        for (int64_t i = rows * chunk / chunks; i < rows * (chunk + 1) / chunks; ++i) {
+          add_row(vectors, read, at, channels.first(v), own + v * x.tap_count * lanes<A>);
+          at.w = x.grid.w - 1;
+          at.advance();
         }
       });
     }

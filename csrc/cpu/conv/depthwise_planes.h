@@ -1,4 +1,4 @@
-// Depthwise convolution in nchw: lanes lie along w, runs of taps along h.
+// Depthwise convolution in nchw, of planes of any size: lanes lie along w, runs of taps along h.
 //
 // A task is a channel of an image. Block by block of its outputs, what they read is copied in
 // phases (plane_block.h). The sums of a block go to a buffer in L1, from where rows leave through
@@ -108,17 +108,23 @@ class PlaneRows {
     for (int64_t t = 0; t < conv.gather.tap_count; ++t)
       store<A>(weights + t * lanes<A>,
                broadcast(static_cast<A>(weight[conv.gather.taps[t].weight])));
-    const LaneReader<A, true> read{lanes<A>};
     const int64_t pitch = block_.pitch();
     in_fours(0, rows, [&]<int count>(std::integral_constant<int, count>, int64_t row) {
       const A* const source = scratch.source.get() + row * pitch;
       A* const to = &scratch.sums[static_cast<int64_t>(part) * class_size() + row * sums_pitch_];
       for (int64_t x = 0; x < sums_pitch_; x += lanes<A>) {
-        Vec<A> sums[count];
+        Vec<A> sums[1][count];
+#pragma GCC unroll 4
         for (int i = 0; i < count; ++i)
-          sums[i] = c > 0 ? load<A>(to + i * sums_pitch_ + x) : broadcast(bias);
-        slide_all<count>(read, runs_[part], source + x, pitch, weights, weight_pitch_[part], sums);
-        for (int i = 0; i < count; ++i) store<A>(to + i * sums_pitch_ + x, sums[i]);
+          sums[0][i] = c > 0 ? load<A>(to + i * sums_pitch_ + x) : broadcast(bias);
+        slide_all(
+            runs_[part],
+            [&](const Run& run, int, int at) {
+              return load<A>(source + run.source + x + at * pitch);
+            },
+            weights, weight_pitch_[part], 0, sums);
+#pragma GCC unroll 4
+        for (int i = 0; i < count; ++i) store<A>(to + i * sums_pitch_ + x, sums[0][i]);
       }
     });
   }
