@@ -68,6 +68,9 @@ class DepthwisePixels {
   explicit DepthwisePixels(const GatherClasses& all)
       : all_(all), channels_(all.parts[0].groups), zeros_(all.parts[0].groups + lanes<A>) {
     std::fill_n(zeros_.get(), all.parts[0].groups + lanes<A>, T(0));
+    const Gather& g = all.parts[0].gather;
+    const int64_t pixels = g.images * (g.extent.volume() + all.extent.volume());
+    far_ = pixels * channels_.channels * static_cast<int64_t>(sizeof(T)) >= 8 << 20;
     for (const GatherConv& conv : all.parts) {
       rows_.emplace_back(conv.gather);
       weights_.push_back(pack_channels<T>(conv, channels_));
@@ -95,6 +98,7 @@ class DepthwisePixels {
   struct Reads {
     Runs runs;
     std::vector<const T*> from;
+    const T* below;  // the rows that the next row of pixels is the first to read; null: beyond
   };
 
   void run_row(int64_t part, int64_t n, int64_t d, int64_t h, Reads& reads) const {
@@ -109,6 +113,9 @@ class DepthwisePixels {
       reads.runs.add({reach * runs++, tap * lanes<A>, taps});
     });
     reads.from.resize(reach * runs);
+    const int64_t below = h * g.step.h + g.highest.h + 1;
+    const bool inside = below >= 0 && below + g.step.h <= g.extent.h;
+    reads.below = inside ? source + (below - h * g.step.h) * g.strides.space.h : nullptr;
     // The last block moves back to end with the row: it does a few pixels again.
     int64_t w = 0;
     if (g.grid.w >= block)
@@ -139,6 +146,13 @@ class DepthwisePixels {
     });
   }
 
+  // Lines of pixels side by side follow each other for too short a way to be fetched by themselves.
+  template <int write>
+  static void prefetch(const T* from, int64_t count) {
+    for (int64_t i = 0; i < count; i += 64 / static_cast<int64_t>(sizeof(T)))
+      __builtin_prefetch(from + i, write);
+  }
+
   // Pixels from w on, all channels.
   template <int pixels>
   void compute(int64_t part, int64_t to, int64_t w, const Reads& reads) const {
@@ -149,10 +163,24 @@ class DepthwisePixels {
     const T* const bias = static_cast<const T*>(conv.bias);
     const int64_t pitch = conv.dest_strides.space.w, size = conv.gather.tap_count * lanes<A>;
     const A* weights = weights_[part]->get();
+    const Gather& g = conv.gather;
     to += w * pitch;
     for_each_vectors(channels_, [&]<int vectors>(std::integral_constant<int, vectors>,
                                                  const auto& read, int64_t first) {
       const int64_t c = channels_.first(first);
+      T* const dest = epilogue.dest + to + c;
+      if (far_) {
+        // In as many turns as there are vectors: what the block below reads first, what the next
+        // one stores.
+        const int64_t done = pixels * first * lanes<A>, count = pixels * vectors * lanes<A>;
+        if (reads.below)
+          for (int64_t row = 0; row < g.step.h; ++row)
+            prefetch<0>(
+                reads.below + row * g.strides.space.h + w * rows_[part].pitch + done * g.step.w,
+                count * g.step.w);
+        prefetch<1>(epilogue.dest + to + pixels * pitch + done * all_.classes.w,
+                    count * all_.classes.w);
+      }
       Vec<A> sums[vectors][pixels];
 #pragma GCC unroll 2
       for (int v = 0; v < vectors; ++v)
@@ -165,7 +193,6 @@ class DepthwisePixels {
             return read(reads.from[run.source + at] + c + v * lanes<A>);
           },
           weights, rows_[part].hop * lanes<A>, size, sums);
-      T* const dest = epilogue.dest + to + c;
 #pragma GCC unroll 2
       for (int v = 0; v < vectors; ++v)
 #pragma GCC unroll 4
@@ -181,7 +208,8 @@ class DepthwisePixels {
   const GatherClasses& all_;
   ChannelVectors<A> channels_;
   Buffer<T> zeros_;
-  std::vector<PixelRuns> rows_;                      // of each part
+  bool far_;                     // what is read and written comes from behind the caches
+  std::vector<PixelRuns> rows_;  // of each part
   std::vector<std::unique_ptr<Buffer<A>>> weights_;  // likewise
 };
 
