@@ -11,6 +11,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "cpu/conv/plane_block.h"
@@ -50,12 +51,21 @@ inline int64_t run_hop(int64_t step, int64_t first_offset, int64_t second_offset
   return taps > 1 && step % apart == 0 ? step / apart : taps;
 }
 
-/// body(first tap, taps) for the runs that taps [begin, end) make, `hop` taps apart.
+/// The taps of a gather along w, and `hop` for them.
+struct TapsAlongW {
+  int64_t count, hop;
+
+  explicit TapsAlongW(const Gather& g)
+      : count(g.tap_count > 0 ? g.taps_along.w : 0),
+        hop(run_hop(g.step.w, count > 1 ? g.taps[0].w : 0, count > 1 ? g.taps[1].w : 0, count)) {}
+};
+
+/// body(first tap, taps) for the runs that so many taps make, `hop` taps apart.
 template <class Body>
-inline void for_each_run(int64_t begin, int64_t end, int64_t hop, Body&& body) {
-  for (int64_t first = begin; first < std::min(begin + hop, end); ++first)
-    for (int64_t tap = first; tap < end; tap += longest_run * hop)
-      body(tap, std::min(longest_run, ceil_div(end - tap, hop)));
+inline void for_each_run(int64_t taps, int64_t hop, Body&& body) {
+  for (int64_t first = 0; first < std::min(hop, taps); ++first)
+    for (int64_t tap = first; tap < taps; tap += longest_run * hop)
+      body(tap, std::min(longest_run, ceil_div(taps - tap, hop)));
 }
 
 /// Runs by their length: a loop for each, so that its sums stay in registers.
@@ -66,11 +76,10 @@ struct Runs {
   void clear() {
     for (std::vector<Run>& runs : of_length) runs.clear();
   }
-  /// body(run), longest first.
   template <class Body>
   void for_each(Body&& body) const {
-    for (int64_t i = longest_run; i-- > 0;)
-      for (const Run& run : of_length[i]) body(run);
+    for (const std::vector<Run>& runs : of_length)
+      for (const Run& run : runs) body(run);
   }
 };
 
@@ -94,6 +103,12 @@ struct ChannelVectors {
 
   int64_t first(int64_t vector) const { return std::min(vector * lanes<A>, channels - size); }
 };
+
+inline std::vector<Gather> gathers_of(std::span<const GatherConv> parts) {
+  std::vector<Gather> result;
+  for (const GatherConv& part : parts) result.push_back(part.gather);
+  return result;
+}
 
 /// The weights of a layer whose channels have one filter each, as [channel vector][tap][lane].
 template <class T, class A = accumulator_t<T>>
@@ -166,6 +181,17 @@ inline void slide_reduce(const Reader& read, const T* gradient, int64_t gradient
     for (int i = 0; i < taps; ++i)
       if (at - i >= 0 && at - i < outputs) sums[i] = fma<A>(value, factor[at - i], sums[i]);
   }
+}
+
+/// body(constant, first) for [0, end) in blocks, the last of which moves back to end there: it does
+/// a few again. One by one where there is no block.
+template <int block, class Body>
+inline void in_blocks(int64_t end, Body&& body) {
+  if (end >= block)
+    for (int64_t at = 0; at < end; at += block)
+      body(std::integral_constant<int, block>(), std::min(at, end - block));
+  else
+    for (int64_t at = 0; at < end; ++at) body(std::integral_constant<int, 1>(), at);
 }
 
 /// body(constant, first) for [begin, end) in blocks of 4, then 2, then 1.

@@ -42,8 +42,8 @@ struct PixelRuns {
 
   explicit PixelRuns(const Gather& gather)
       : g(gather),
-        taps(g.tap_count > 0 ? g.taps_along.w : 0),
-        hop(run_hop(g.step.w, taps > 1 ? g.taps[0].w : 0, taps > 1 ? g.taps[1].w : 0, taps)),
+        taps(TapsAlongW(gather).count),
+        hop(TapsAlongW(gather).hop),
         pitch(g.step.w * g.strides.space.w) {
     for (int64_t tap = 0; tap < taps; ++tap)
       spans.emplace_back(g.taps[tap].w, g.step.w, g.extent.w, g.grid.w);
@@ -54,7 +54,7 @@ struct PixelRuns {
   void for_each(int64_t d, int64_t h, Body&& body) const {
     for (int64_t row = 0; row < g.tap_count; row += taps)
       if (row_inside(g, g.taps[row], d, h))
-        for_each_run(0, taps, hop, [&](int64_t first, int64_t count) { body(row + first, count); });
+        for_each_run(taps, hop, [&](int64_t first, int64_t count) { body(row + first, count); });
   }
 };
 
@@ -66,8 +66,8 @@ class DepthwisePixels {
 
  public:
   explicit DepthwisePixels(const GatherClasses& all)
-      : all_(all), channels_(all.parts[0].groups), zeros_(all.parts[0].groups + lanes<A>) {
-    std::fill_n(zeros_.get(), all.parts[0].groups + lanes<A>, T(0));
+      : all_(all), channels_(all.parts[0].groups), zeros_(all.parts[0].groups) {
+    std::fill_n(zeros_.get(), channels_.channels, T(0));
     const Gather& g = all.parts[0].gather;
     const int64_t pixels = g.images * (g.extent.volume() + all.extent.volume());
     far_ = pixels * channels_.channels * static_cast<int64_t>(sizeof(T)) >= 8 << 20;
@@ -116,18 +116,10 @@ class DepthwisePixels {
     const int64_t below = h * g.step.h + g.highest.h + 1;
     const bool inside = below >= 0 && below + g.step.h <= g.extent.h;
     reads.below = inside ? source + (below - h * g.step.h) * g.strides.space.h : nullptr;
-    // The last block moves back to end with the row: it does a few pixels again.
-    int64_t w = 0;
-    if (g.grid.w >= block)
-      for (; w < g.grid.w; w += block) {
-        const int64_t at = std::min(w, g.grid.w - block);
-        aim<block>(part, source, at, reads);
-        compute<block>(part, to, at, reads);
-      }
-    for (; w < g.grid.w; ++w) {
-      aim<1>(part, source, w, reads);
-      compute<1>(part, to, w, reads);
-    }
+    in_blocks<block>(g.grid.w, [&]<int pixels>(std::integral_constant<int, pixels>, int64_t w) {
+      aim<pixels>(part, source, w, reads);
+      compute<pixels>(part, to, w, reads);
+    });
   }
 
   // Where pixels from w on read.

@@ -32,7 +32,7 @@ Runs plane_runs(const Gather& g, const PlaneBlock<T>& block, int64_t* weight_pit
   const int64_t hop = run_hop(g.step.h, g.taps[0].h, rows > 1 ? g.taps[cols].h : 0, rows);
   for (int64_t layer = 0; layer < g.taps_along.d; ++layer)
     for (int64_t s = 0; s < cols; ++s)
-      for_each_run(0, rows, hop, [&](int64_t r, int64_t taps) {
+      for_each_run(rows, hop, [&](int64_t r, int64_t taps) {
         const int64_t tap = (layer * rows + r) * cols + s;
         runs.add({block.offset(g, tap), tap * size, taps});
       });
@@ -47,7 +47,7 @@ class PlaneRows {
 
  public:
   explicit PlaneRows(std::span<const GatherConv> parts)
-      : parts_(parts), block_(gathers(parts)), runs_(parts.size()), weight_pitch_(parts.size()) {
+      : parts_(parts), block_(gathers_of(parts)), runs_(parts.size()), weight_pitch_(parts.size()) {
     for (size_t i = 0; i < parts.size(); ++i)
       runs_[i] = plane_runs(parts[i].gather, block_, &weight_pitch_[i]);
     sums_pitch_ = ceil_div(block_.cols, lanes<A>) * lanes<A>;
@@ -90,11 +90,6 @@ class PlaneRows {
   }
 
  private:
-  static std::vector<Gather> gathers(std::span<const GatherConv> parts) {
-    std::vector<Gather> result;
-    for (const GatherConv& part : parts) result.push_back(part.gather);
-    return result;
-  }
   int64_t classes() const { return static_cast<int64_t>(parts_.size()); }
   int64_t class_size() const { return block_.rows * sums_pitch_; }
 

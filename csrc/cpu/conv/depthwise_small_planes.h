@@ -59,15 +59,13 @@ class LanePlanes {
   /// Runs of taps along w, and how far apart their weights lie.
   Runs runs(const Gather& g, int64_t* weight_pitch) const {
     Runs result;
-    const int64_t taps = g.tap_count > 0 ? g.taps_along.w : 0;
-    const int64_t hop =
-        run_hop(g.step.w, taps > 1 ? g.taps[0].w : 0, taps > 1 ? g.taps[1].w : 0, taps);
-    for (int64_t row = 0; row < g.tap_count; row += taps)
-      for_each_run(0, taps, hop, [&](int64_t first, int64_t count) {
+    const TapsAlongW taps(g);
+    for (int64_t row = 0; row < g.tap_count; row += taps.count)
+      for_each_run(taps.count, taps.hop, [&](int64_t first, int64_t count) {
         const Tap& tap = g.taps[row + first];
         result.add({at(tap.d, tap.h, tap.w), (row + first) * lanes<A>, count});
       });
-    *weight_pitch = hop * lanes<A>;
+    *weight_pitch = taps.hop * lanes<A>;
     return result;
   }
 
@@ -107,7 +105,7 @@ class DepthwiseSmallPlanes {
 
  public:
   explicit DepthwiseSmallPlanes(const GatherClasses& all)
-      : all_(all), channels_(all.parts[0].groups), planes_(gathers(all)) {
+      : all_(all), channels_(all.parts[0].groups), planes_(gathers_of(all.parts)) {
     for (const GatherConv& conv : all.parts) {
       int64_t pitch = 0;
       runs_.push_back(planes_.runs(conv.gather, &pitch));
@@ -119,7 +117,7 @@ class DepthwiseSmallPlanes {
   static bool suits(const GatherClasses& all) {
     const GatherConv& conv = all.parts[0];
     return conv.gather.channels == 1 && conv.filters == 1 && conv.groups >= lanes<A> &&
-           small_planes(all.extent) && LanePlanes<T>(gathers(all)).small();
+           small_planes(all.extent) && LanePlanes<T>(gathers_of(all.parts)).small();
   }
 
   void run(const ParallelFor& parallel) const {
@@ -141,12 +139,6 @@ class DepthwiseSmallPlanes {
   }
 
  private:
-  static std::vector<Gather> gathers(const GatherClasses& all) {
-    std::vector<Gather> result;
-    for (const GatherConv& part : all.parts) result.push_back(part.gather);
-    return result;
-  }
-
   void filter(size_t part, int64_t v, const A* source, A* sums) const {
     const GatherConv& conv = all_.parts[part];
     const Gather& g = conv.gather;
@@ -177,15 +169,9 @@ class DepthwiseSmallPlanes {
             (((d * classes.d + first_d) * all_.extent.h + h * classes.h + first_h) * all_.extent.w +
              first_w) *
                 lanes<A>;
-        const auto at = [&](auto pixels, int64_t w) {
+        in_blocks<block>(g.grid.w, [&](auto pixels, int64_t w) {
           compute(pixels, from + w * pitch, to + w * classes.w * lanes<A>);
-        };
-        // The last block moves back to end with the row: it does a few pixels again.
-        int64_t w = 0;
-        if (g.grid.w >= block)
-          for (; w < g.grid.w; w += block)
-            at(std::integral_constant<int, block>(), std::min(w, g.grid.w - block));
-        for (; w < g.grid.w; ++w) at(std::integral_constant<int, 1>(), w);
+        });
       }
   }
 
