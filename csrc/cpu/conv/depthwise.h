@@ -167,13 +167,11 @@ inline void slide_all(const Runs& runs, const ValueAt& value_at, const A* weight
     slide_all<taps - 1>(runs, value_at, weights, weight_pitch, vector_pitch, sums);
 }
 
-/// sums[i] += Σ over j of gradient[j · gradient_pitch] · from[(i + j) · pitch].
-template <int outputs, int taps, class A, class T, class U, class Reader>
-inline void slide_reduce(const Reader& read, const T* gradient, int64_t gradient_pitch,
-                         const U* from, int64_t pitch, Vec<A> (&sums)[taps]) {
-  Vec<A> factor[outputs];
-#pragma GCC unroll 4
-  for (int j = 0; j < outputs; ++j) factor[j] = read(gradient + j * gradient_pitch);
+/// sums[i] += Σ over j of factor[j] · from[(i + j) · pitch].
+template <int outputs, int taps, class A, class T, class Reader>
+[[gnu::always_inline]] inline void slide_reduce(const Reader& read, const Vec<A> (&factor)[outputs],
+                                                const T* from, int64_t pitch,
+                                                Vec<A> (&sums)[taps]) {
 #pragma GCC unroll 8
   for (int at = 0; at < outputs + taps - 1; ++at) {
     const Vec<A> value = in_register(read(from + at * pitch));
@@ -181,6 +179,16 @@ inline void slide_reduce(const Reader& read, const T* gradient, int64_t gradient
     for (int i = 0; i < taps; ++i)
       if (at - i >= 0 && at - i < outputs) sums[i] = fma<A>(value, factor[at - i], sums[i]);
   }
+}
+
+/// The same with factor[j] = gradient[j · gradient_pitch].
+template <int outputs, int taps, class A, class T, class U, class Reader>
+inline void slide_reduce(const Reader& read, const T* gradient, int64_t gradient_pitch,
+                         const U* from, int64_t pitch, Vec<A> (&sums)[taps]) {
+  Vec<A> factor[outputs];
+#pragma GCC unroll 4
+  for (int j = 0; j < outputs; ++j) factor[j] = read(gradient + j * gradient_pitch);
+  slide_reduce<outputs, taps, A>(read, factor, from, pitch, sums);
 }
 
 /// body(constant, first) for [0, end) in blocks, the last of which moves back to end there: it does

@@ -34,6 +34,14 @@ inline bool row_inside(const Gather& gather, const Tap& tap, int64_t d, int64_t 
   return at_d >= 0 && at_d < gather.extent.d && at_h >= 0 && at_h < gather.extent.h;
 }
 
+// Lines of pixels side by side follow each other for too short a way to be fetched by themselves.
+// (Inlined always: a call that only prefetches g++ takes for one without effect.)
+template <int write, class T>
+[[gnu::always_inline]] inline void prefetch(const T* from, int64_t count) {
+  for (int64_t i = 0; i < count; i += 64 / static_cast<int64_t>(sizeof(T)))
+    __builtin_prefetch(from + i, write);
+}
+
 /// The runs of a gather along w.
 struct PixelRuns {
   const Gather& g;
@@ -56,6 +64,24 @@ struct PixelRuns {
       if (row_inside(g, g.taps[row], d, h))
         for_each_run(taps, hop, [&](int64_t first, int64_t count) { body(row + first, count); });
   }
+
+  /// The rows that the next row of pixels is the first to read, if row h reads from `source` on;
+  /// null: they are beyond.
+  template <class T>
+  const T* below(const T* source, int64_t h) const {
+    const int64_t next = h * g.step.h + g.highest.h + 1;
+    const bool inside = next >= 0 && next + g.step.h <= g.extent.h;
+    return inside ? source + (next - h * g.step.h) * g.strides.space.h : nullptr;
+  }
+
+  /// Of what pixels from w on read there, `count` elements a step, after `done` a step.
+  template <class T>
+  [[gnu::always_inline]] void prefetch_below(const T* rows, int64_t w, int64_t done,
+                                             int64_t count) const {
+    if (!rows) return;
+    for (int64_t h = 0; h < g.step.h; ++h)
+      prefetch<0>(rows + h * g.strides.space.h + w * pitch + done * g.step.w, count * g.step.w);
+  }
 };
 
 template <class T>
@@ -70,7 +96,7 @@ class DepthwisePixels {
     std::fill_n(zeros_.get(), channels_.channels, T(0));
     const Gather& g = all.parts[0].gather;
     const int64_t pixels = g.images * (g.extent.volume() + all.extent.volume());
-    far_ = pixels * channels_.channels * static_cast<int64_t>(sizeof(T)) >= 8 << 20;
+    far_ = pixels * channels_.channels * static_cast<int64_t>(sizeof(T)) >= 512 << 10;
     for (const GatherConv& conv : all.parts) {
       rows_.emplace_back(conv.gather);
       weights_.push_back(pack_channels<T>(conv, channels_));
@@ -113,9 +139,7 @@ class DepthwisePixels {
       reads.runs.add({reach * runs++, tap * lanes<A>, taps});
     });
     reads.from.resize(reach * runs);
-    const int64_t below = h * g.step.h + g.highest.h + 1;
-    const bool inside = below >= 0 && below + g.step.h <= g.extent.h;
-    reads.below = inside ? source + (below - h * g.step.h) * g.strides.space.h : nullptr;
+    reads.below = rows_[part].below(source, h);
     in_blocks<block>(g.grid.w, [&]<int pixels>(std::integral_constant<int, pixels>, int64_t w) {
       aim<pixels>(part, source, w, reads);
       compute<pixels>(part, to, w, reads);
@@ -138,13 +162,6 @@ class DepthwisePixels {
     });
   }
 
-  // Lines of pixels side by side follow each other for too short a way to be fetched by themselves.
-  template <int write>
-  static void prefetch(const T* from, int64_t count) {
-    for (int64_t i = 0; i < count; i += 64 / static_cast<int64_t>(sizeof(T)))
-      __builtin_prefetch(from + i, write);
-  }
-
   // Pixels from w on, all channels.
   template <int pixels>
   void compute(int64_t part, int64_t to, int64_t w, const Reads& reads) const {
@@ -165,11 +182,7 @@ class DepthwisePixels {
         // In as many turns as there are vectors: what the block below reads first, what the next
         // one stores.
         const int64_t done = pixels * first * lanes<A>, count = pixels * vectors * lanes<A>;
-        if (reads.below)
-          for (int64_t row = 0; row < g.step.h; ++row)
-            prefetch<0>(
-                reads.below + row * g.strides.space.h + w * rows_[part].pitch + done * g.step.w,
-                count * g.step.w);
+        rows_[part].prefetch_below(reads.below, w, done, count);
         prefetch<1>(epilogue.dest + to + pixels * pitch + done * all_.classes.w,
                     count * all_.classes.w);
       }
@@ -200,7 +213,7 @@ class DepthwisePixels {
   const GatherClasses& all_;
   ChannelVectors<A> channels_;
   Buffer<T> zeros_;
-  bool far_;                     // what is read and written comes from behind the caches
+  bool far_;                     // what is read and written does not come from L2
   std::vector<PixelRuns> rows_;  // of each part
   std::vector<std::unique_ptr<Buffer<A>>> weights_;  // likewise
 };
@@ -210,93 +223,131 @@ void depthwise_pixels(const GatherClasses& all, const ParallelFor& parallel) {
   DepthwisePixels<T>(all).run(parallel);
 }
 
+/// The weight's gradient: of each chunk of rows, its sums as [channel vector][tap][lane].
+template <class T>
+class DepthwiseWeightsPixels {
+  using A = accumulator_t<T>;
+
+ public:
+  explicit DepthwiseWeightsPixels(const ReduceConv& conv)
+      : conv_(conv),
+        x_(conv.patches),
+        y_(conv.gradient),
+        channels_(conv.groups),
+        row_(x_),
+        outer_(x_.grid.w) {
+    for (const Span& span : row_.spans)
+      inner_ = std::max(inner_, span.begin), outer_ = std::min(outer_, span.end);
+    outer_ = std::max(inner_, outer_);
+  }
+
+  void run(const ParallelFor& parallel) const {
+    const int64_t rows = x_.images * x_.grid.d * x_.grid.h;
+    const int64_t size = channels_.count * x_.tap_count * lanes<A>;
+    // A chunk's sums are zeroed and added up: of fewer pixels than this that would be half the
+    // work.
+    constexpr int64_t most_chunks = 32, most_bytes = 4 << 20, least_pixels = 64;
+    const int64_t wanted = std::clamp<int64_t>(rows * x_.grid.w / least_pixels, 1, most_chunks);
+    const int64_t chunks = std::clamp<int64_t>(most_bytes / static_cast<int64_t>(size * sizeof(A)),
+                                               1, std::min(wanted, std::max<int64_t>(rows, 1)));
+    Buffer<A> sums(chunks * size);
+    parallel(chunks, [&](int64_t begin, int64_t end) {
+      std::vector<Run> runs;
+      for (int64_t chunk = begin; chunk < end; ++chunk) {
+        A* const own = sums.get() + chunk * size;
+        std::fill_n(own, size, A(0));
+        with_reader<A>(channels_.size, [&](const auto& read) {
+          PixelCursor at(x_, rows * chunk / chunks * x_.grid.w);
+          for (int64_t i = rows * chunk / chunks; i < rows * (chunk + 1) / chunks; ++i) {
+            add_row(read, at, runs, own);
+            at.w = x_.grid.w - 1;
+            at.advance();
+          }
+        });
+      }
+    });
+    for (int64_t v = 0; v < channels_.count; ++v)
+      for (int64_t t = 0; t < x_.tap_count; ++t) {
+        const int64_t at = (v * x_.tap_count + t) * lanes<A>;
+        for (int64_t chunk = 1; chunk < chunks; ++chunk)
+          store<A>(&sums[at], load<A>(&sums[at]) + load<A>(&sums[chunk * size + at]));
+        for (int64_t i = 0; i < channels_.size; ++i)
+          static_cast<T*>(
+              conv_.weight)[(channels_.first(v) + i) * conv_.weight_filter + x_.taps[t].weight] =
+              static_cast<T>(sums[at + i]);
+      }
+  }
+
+ private:
+  /// Blocks of pixels go through all channels, as forward; `runs` is for this row.
+  template <class Reader>
+  void add_row(const Reader& read, const PixelCursor& at, std::vector<Run>& runs, A* to) const {
+    const int64_t step = y_.strides.space.w;
+    const T* const gradient =
+        static_cast<const T*>(y_.source) + y_.strides.at(at.n, 0, at.d, at.h, 0);
+    const T* const source = static_cast<const T*>(x_.source) +
+                            x_.strides.at(at.n, 0, at.d * x_.step.d, at.h * x_.step.h, 0);
+    runs.clear();
+    row_.for_each(at.d, at.h, [&](int64_t tap, int64_t taps) {
+      runs.push_back({x_.taps[tap].source, tap * lanes<A>, taps});
+    });
+    const T* const below = row_.below(source, at.h);
+    in_fours(inner_, outer_, [&]<int pixels>(std::integral_constant<int, pixels>, int64_t w) {
+      for (int64_t v = 0; v < channels_.count; ++v) {
+        const int64_t done = pixels * v * lanes<A>, count = pixels * lanes<A>;
+        row_.prefetch_below(below, w, done, count);
+        if (below) prefetch<0>(gradient + (x_.grid.w + w) * step + done, count);
+        const T* const dy = gradient + w * step + channels_.first(v);
+        const T* const from = source + w * row_.pitch + channels_.first(v);
+        Vec<A> factor[pixels];
+#pragma GCC unroll 4
+        for (int i = 0; i < pixels; ++i) factor[i] = in_register(read(dy + i * step));
+        A* const sums = to + v * x_.tap_count * lanes<A>;
+        for (const Run& run : runs)
+          with_taps(run.taps, [&]<int taps>(std::integral_constant<int, taps>) {
+            Vec<A> own[taps];
+#pragma GCC unroll 4
+            for (int i = 0; i < taps; ++i)
+              own[i] = load<A>(sums + run.weight + i * row_.hop * lanes<A>);
+            slide_reduce<pixels, taps, A>(read, factor, from + run.source, row_.pitch, own);
+#pragma GCC unroll 4
+            for (int i = 0; i < taps; ++i)
+              store<A>(sums + run.weight + i * row_.hop * lanes<A>, own[i]);
+          });
+      }
+    });
+    for (int64_t w = 0; w < inner_; ++w) add_pixel(read, gradient, source, w, runs, to);
+    for (int64_t w = outer_; w < x_.grid.w; ++w) add_pixel(read, gradient, source, w, runs, to);
+  }
+
+  /// A pixel of which not all taps are inside.
+  template <class Reader>
+  void add_pixel(const Reader& read, const T* gradient, const T* source, int64_t w,
+                 const std::vector<Run>& runs, A* to) const {
+    for (const Run& run : runs)
+      for (int64_t i = 0; i < run.taps; ++i) {
+        const int64_t tap = run.weight / lanes<A> + i * row_.hop;
+        const Span& span = row_.spans[tap % row_.taps];
+        if (w < span.begin || w >= span.end) continue;
+        for (int64_t v = 0; v < channels_.count; ++v) {
+          A* const sum = to + (v * x_.tap_count + tap) * lanes<A>;
+          const T* const dy = gradient + w * y_.strides.space.w + channels_.first(v);
+          const T* const from = source + x_.taps[tap].source + w * row_.pitch + channels_.first(v);
+          store<A>(sum, fma<A>(read(dy), read(from), load<A>(sum)));
+        }
+      }
+  }
+
+  const ReduceConv& conv_;
+  const Gather &x_, &y_;
+  ChannelVectors<A> channels_;
+  PixelRuns row_;
+  int64_t inner_ = 0, outer_;  // where all taps along w are inside
+};
+
 template <class T>
 void depthwise_weights_pixels(const ReduceConv& conv, const ParallelFor& parallel) {
-  using A = accumulator_t<T>;
-  const Gather &x = conv.patches, &y = conv.gradient;
-  const ChannelVectors<A> channels(conv.groups);
-  const PixelRuns row(x);
-  const int64_t rows = x.images * x.grid.d * x.grid.h;
-  const int64_t size = channels.count * x.tap_count * lanes<A>;
-  // A chunk's sums are zeroed and added up: of fewer pixels than this that would be half the work.
-  constexpr int64_t most_chunks = 32, most_bytes = 4 << 20, least_pixels = 64;
-  const int64_t wanted = std::clamp<int64_t>(rows * x.grid.w / least_pixels, 1, most_chunks);
-  const int64_t chunks = std::clamp<int64_t>(most_bytes / static_cast<int64_t>(size * sizeof(A)), 1,
-                                             std::min(wanted, std::max<int64_t>(rows, 1)));
-  Buffer<A> sums(chunks * size);
-
-  // Two vectors at a time where there are as many: their sums wait for each other's products.
-  const auto add_row = [&]<int vectors>(std::integral_constant<int, vectors>, const auto& read,
-                                        const PixelCursor& at, int64_t c, A* to) {
-    const T* const gradient =
-        static_cast<const T*>(y.source) + y.strides.at(at.n, c, at.d, at.h, 0);
-    const T* const source = static_cast<const T*>(x.source) +
-                            x.strides.at(at.n, c, at.d * x.step.d, at.h * x.step.h, 0);
-    const int64_t step = y.strides.space.w, vector = x.tap_count * lanes<A>;
-    row.for_each(at.d, at.h, [&](int64_t tap, int64_t count) {
-      const Span* const spans = &row.spans[tap % row.taps];
-      const int64_t inner = spans->begin;
-      const int64_t outer = std::max(inner, spans[(count - 1) * row.hop].end);
-      with_taps(count, [&]<int taps>(std::integral_constant<int, taps>) {
-        Vec<A> own[vectors][taps];
-#pragma GCC unroll 2
-        for (int v = 0; v < vectors; ++v)
-#pragma GCC unroll 4
-          for (int i = 0; i < taps; ++i)
-            own[v][i] = load<A>(to + v * vector + (tap + i * row.hop) * lanes<A>);
-        in_fours(inner, outer, [&]<int pixels>(std::integral_constant<int, pixels>, int64_t w) {
-#pragma GCC unroll 2
-          for (int v = 0; v < vectors; ++v)
-            slide_reduce<pixels, taps, A>(
-                read, gradient + w * step + v * lanes<A>, step,
-                source + x.taps[tap].source + w * row.pitch + v * lanes<A>, row.pitch, own[v]);
-        });
-#pragma GCC unroll 4
-        for (int i = 0; i < taps; ++i) {
-          const int64_t alone = tap + i * row.hop;
-          const Span span = spans[i * row.hop];
-          const auto add = [&](int64_t begin, int64_t end) {
-            for (int64_t w = begin; w < end; ++w)
-#pragma GCC unroll 2
-              for (int v = 0; v < vectors; ++v)
-                own[v][i] = fma<A>(
-                    read(gradient + w * step + v * lanes<A>),
-                    read(source + x.taps[alone].source + w * row.pitch + v * lanes<A>), own[v][i]);
-          };
-          add(span.begin, std::min(inner, span.end));
-          add(std::max(outer, span.begin), span.end);
-#pragma GCC unroll 2
-          for (int v = 0; v < vectors; ++v) store<A>(to + v * vector + alone * lanes<A>, own[v][i]);
-        }
-      });
-    });
-  };
-
-  parallel(chunks, [&](int64_t begin, int64_t end) {
-    for (int64_t chunk = begin; chunk < end; ++chunk) {
-      A* const own = sums.get() + chunk * size;
-      std::fill_n(own, size, A(0));
-      // A few vectors at a time: a chunk's pixels of them stay in L1 for the rows that share them.
-      for_each_vectors(channels, [&](auto vectors, const auto& read, int64_t v) {
-        PixelCursor at(x, rows * chunk / chunks * x.grid.w);
-        for (int64_t i = rows * chunk / chunks; i < rows * (chunk + 1) / chunks; ++i) {
-          add_row(vectors, read, at, channels.first(v), own + v * x.tap_count * lanes<A>);
-          at.w = x.grid.w - 1;
-          at.advance();
-        }
-      });
-    }
-  });
-  for (int64_t v = 0; v < channels.count; ++v)
-    for (int64_t t = 0; t < x.tap_count; ++t) {
-      const int64_t at = (v * x.tap_count + t) * lanes<A>;
-      for (int64_t chunk = 1; chunk < chunks; ++chunk)
-        store<A>(&sums[at], load<A>(&sums[at]) + load<A>(&sums[chunk * size + at]));
-      for (int64_t i = 0; i < channels.size; ++i)
-        static_cast<T*>(
-            conv.weight)[(channels.first(v) + i) * conv.weight_filter + x.taps[t].weight] =
-            static_cast<T>(sums[at + i]);
-    }
+  DepthwiseWeightsPixels<T>(conv).run(parallel);
 }
 
 }  // namespace cnnkern::cpu::CNNKERN_CPU_ISA
