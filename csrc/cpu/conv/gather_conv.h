@@ -37,6 +37,11 @@ struct Gather {
 
   int64_t pixels() const { return images * grid.volume(); }
   int64_t depth() const { return channels * tap_count; }  // of the GEMM
+  /// Whether each pixel reads the source's pixel of the same number, and nothing else.
+  bool pointwise() const {
+    return tap_count == 1 && step == Extent3{1, 1, 1} && grid == extent &&
+           lowest == Extent3{0, 0, 0};
+  }
 };
 
 /// dest[n, g·filters + m, pixel] = bias + Σ over tap, c of weight[g, m, c, tap] · gathered, and

@@ -3,9 +3,10 @@
 // B is packed in panels of tile_cols columns, [depth][tile_cols]. The micro-kernel keeps a tile of
 // C in registers (tile_rows × 2 vectors, fewer at the last rows and columns), reads two vectors of
 // B and broadcasts a number of A from each of its rows for each step of the depth: A may lie in
-// panels [depth][tile_rows] or row by row. The depth is cut in blocks of depth_block so that a
-// panel of B stays in L1 and a block of A in L2; between blocks the tiles of C rest in `partial`.
-// Source: Van Zee & van de Geijn, "BLIS: a framework for rapidly instantiating BLAS" (2015).
+// panels [depth][tile_rows] or row by row, in the caller's tensor too. The depth is cut in blocks
+// of depth_block so that a panel of B stays in L1 and a block of A in L2; between blocks the tiles
+// of C rest in `partial`. Source: Van Zee & van de Geijn, "BLIS: a framework for rapidly
+// instantiating BLAS" (2015).
 #pragma once
 
 #include <algorithm>
@@ -33,6 +34,11 @@ struct Panelled {
 struct RowByRow {
   static constexpr int64_t row = depth_block + 16, depth = 1;
 };
+/// As the caller's tensor has it: what is read once or twice is not copied first.
+struct InPlace {
+  int64_t row;
+  static constexpr int64_t depth = 1;
+};
 
 /// body(integral_constant<int, n>) for a run-time n in [1, most].
 template <int most, class Body>
@@ -48,7 +54,8 @@ template <class A>
 inline constexpr int64_t longest_sum = sizeof(A) == 8 ? 64 : depth_block;
 
 template <class Order, int rows, int vectors, class A>
-[[gnu::noinline]] void multiply_tile(int64_t depth, const A* a, const A* b, Tile<A>& c) {
+[[gnu::noinline]] void multiply_tile(Order order, int64_t depth, const A* a, const A* b,
+                                     Tile<A>& c) {
   for (int64_t begin = 0; begin == 0 || begin < depth; begin += longest_sum<A>) {
     Vec<A> sum[rows][2] = {};
     const int64_t end = std::min(begin + longest_sum<A>, depth);
@@ -56,7 +63,7 @@ template <class Order, int rows, int vectors, class A>
       const Vec<A> b0 = load<A>(b), b1 = vectors > 1 ? load<A>(b + lanes<A>) : b0;
 #pragma GCC unroll 16
       for (int i = 0; i < rows; ++i) {
-        const Vec<A> ai = broadcast(a[i * Order::row]);
+        const Vec<A> ai = broadcast(a[i * order.row]);
         sum[i][0] = fma<A>(ai, b0, sum[i][0]);
         if constexpr (vectors > 1) sum[i][1] = fma<A>(ai, b1, sum[i][1]);
       }
@@ -79,8 +86,8 @@ struct Panels {
 /// panel, column panel), else to `partial`, which holds a.count · b.count tiles. The last panels
 /// have what is left of `rows` and `cols`.
 template <class Order, class A, class Prepare, class Finish>
-void multiply(int64_t depth, const Panels<A>& a, int64_t rows, const Panels<A>& b, int64_t cols,
-              A* partial, bool first, bool last, Prepare&& prepare, Finish&& finish) {
+void multiply(Order order, int64_t depth, const Panels<A>& a, int64_t rows, const Panels<A>& b,
+              int64_t cols, A* partial, bool first, bool last, Prepare&& prepare, Finish&& finish) {
   constexpr int64_t tile_size = tile_rows * tile_cols<A>;
   const int64_t l2_panels =
       std::max<int64_t>(1, (192 << 10) / (depth_block * tile_rows * sizeof(A)));
@@ -93,8 +100,8 @@ void multiply(int64_t depth, const Panels<A>& a, int64_t rows, const Panels<A>& 
         if (last) prepare(i, j);
         Tile<A> tile;
         with_count<tile_rows>(height, [&](auto count) {
-          if (narrow) multiply_tile<Order, count, 1>(depth, left, right, tile);
-          else multiply_tile<Order, count, 2>(depth, left, right, tile);
+          if (narrow) multiply_tile<Order, count, 1>(order, depth, left, right, tile);
+          else multiply_tile<Order, count, 2>(order, depth, left, right, tile);
         });
         A* const kept = partial + (j * a.count + i) * tile_size;
         if (!first)

@@ -3,8 +3,9 @@
 // nchw: rows are filters and columns pixels, so that a tile is stored along w; nhwc: rows are
 // pixels and columns filters, so that it is stored along the channels. The weights are packed once
 // a call, or once for all calls (`pack`), in panels of all their depth; patches are packed by the
-// task that multiplies them, a block of pixels × depth_block at a time. A task is a block of pixels
-// and of filters.
+// task that multiplies them, a block of pixels × depth_block at a time; those of a 1×1 convolution
+// in nhwc are rows of the tensor already, and are read there. A task is a block of pixels and of
+// filters.
 // Memory: a copy of the weights, and per thread at most pixel_block · (depth_block + 528) numbers
 // of the arithmetic type (0.6 MiB for float).
 // Source: implicit GEMM (Chetlur et al., cuDNN, 2014) over the BLIS blocking of gemm.h.
@@ -26,12 +27,14 @@ class ImplicitGemm {
   // In nhwc a pixel's patch is a row of memory, and so it stays: RowByRow.
   using RowOrder = std::conditional_t<nchw, Panelled, RowByRow>;
   static constexpr int64_t pixel_size = nchw ? depth_block : RowByRow::row;
+  static constexpr bool has_rows = !nchw && std::is_same_v<T, A>;  // of numbers as multiplied
 
  public:
   explicit ImplicitGemm(const GatherConv& conv)
       : conv_(conv),
         gather_(conv.gather),
         depth_(gather_.depth()),
+        in_place_(has_rows && gather_.pointwise()),
         filter_panels_(ceil_div(conv.filters, filter_width)),
         own_weights_(conv.packed ? 0 : packed_size(conv)),
         weights_(conv.packed ? static_cast<const A*>(conv.packed) : own_weights_.get()),
@@ -85,7 +88,7 @@ class ImplicitGemm {
     const int64_t filter_blocks = blocks(filter_panels_, panels_each);
     const int64_t per_group = blocks(pixels, pixels_each * pixel_width) * filter_blocks;
     parallel(tasks(), [&](int64_t begin, int64_t end) {
-      Scratch scratch(pixels_each * pixel_width, panels_each * filter_width);
+      Scratch scratch(pixels_each * pixel_width, panels_each * filter_width, in_place_);
       for (int64_t task = begin; task < end; ++task) {
         const int64_t in_group = task % per_group;
         const int64_t pixel = in_group / filter_blocks * pixels_each * pixel_width;
@@ -101,8 +104,10 @@ class ImplicitGemm {
     Buffer<A> patches, partial;
     Buffer<int64_t> pixel_offset;
 
-    Scratch(int64_t pixels, int64_t filters)
-        : patches(pixels * pixel_size), partial(pixels * filters), pixel_offset(pixels) {}
+    Scratch(int64_t pixels, int64_t filters, bool in_place)
+        : patches(in_place ? 0 : pixels * pixel_size),
+          partial(pixels * filters),
+          pixel_offset(pixels) {}
   };
 
   // A filter's elements are brought in a row in the order of the depth, then the rows transposed.
@@ -217,24 +222,36 @@ class ImplicitGemm {
     int64_t begin = 0;
     do {  // at least once: without taps the output is the bias
       const int64_t end = std::min(begin + depth_block, depth_);
-      pack_patches(group, first_pixel, last_pixel, begin, end, scratch);
-      const Panels<A> patches = {scratch.patches.get(), pixel_width * pixel_size,
-                                 ceil_div(pixels, pixel_width)};
       const Panels<A> weights = {
           weights_ + ((group * filter_panels_ + first_panel) * depth_ + begin) * filter_width,
           filter_width * depth_, last_panel - first_panel};
-      multiply<RowOrder>(end - begin, nchw ? weights : patches,
-                         nchw ? conv_.filters - first_panel * filter_width : pixels,
-                         nchw ? patches : weights,
-                         nchw ? pixels : conv_.filters - first_panel * filter_width,
-                         scratch.partial.get(), begin == 0, end == depth_, prepare, finish);
+      const auto multiply_by = [&](auto order, const A* data, int64_t stride) {
+        const Panels<A> patches = {data, stride, ceil_div(pixels, pixel_width)};
+        multiply(order, end - begin, nchw ? weights : patches,
+                 nchw ? conv_.filters - first_panel * filter_width : pixels,
+                 nchw ? patches : weights,
+                 nchw ? pixels : conv_.filters - first_panel * filter_width, scratch.partial.get(),
+                 begin == 0, end == depth_, prepare, finish);
+      };
+      if constexpr (has_rows) {
+        const int64_t row = gather_.strides.space.w;
+        const A* const source = static_cast<const A*>(gather_.source) + group * gather_.channels;
+        if (in_place_)
+          multiply_by(InPlace{row}, source + first_pixel * row + begin, pixel_width * row);
+      }
+      if (!in_place_) {
+        pack_patches(group, first_pixel, last_pixel, begin, end, scratch);
+        multiply_by(RowOrder(), scratch.patches.get(), pixel_width * pixel_size);
+      }
       begin = end;
     } while (begin < depth_);
   }
 
   const GatherConv& conv_;
   const Gather& gather_;
-  int64_t depth_, filter_panels_;
+  int64_t depth_;
+  bool in_place_;  // the patches are not packed
+  int64_t filter_panels_;
   Buffer<A> own_weights_;
   const A* weights_;
   Buffer<A> bias_;

@@ -167,8 +167,8 @@ class ReduceGemm {
                            ceil_div(rows, tile_rows)};
       const Panels<A> b = {scratch.patches.get(), panel_size(cols_width),
                            ceil_div(cols, cols_width)};
-      multiply<Panelled>(
-          depth, a, rows, b, cols, scratch.partial.get(), pixel == start, end == last,
+      multiply(
+          Panelled(), depth, a, rows, b, cols, scratch.partial.get(), pixel == start, end == last,
           [](int64_t, int64_t) {}, finish);
       pixel = end;
     } while (pixel < last);
