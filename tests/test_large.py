@@ -12,6 +12,13 @@ CPP = Path(__file__).parent / "cpp"
 sys.path.insert(0, str(CPP))
 import cpp_build  # noqa: E402
 
+MMA_DTYPES = {
+    "cnnkern::float16": "f16",
+    "cnnkern::bfloat16": "bf16",
+    "float": "tf32",
+    "cnnkern::tf32x3": "f32",
+}
+
 
 def run(folder, *arguments):
     command = [folder / "run_large", *arguments]
@@ -25,11 +32,11 @@ def test_every_kernel_takes_more_than_2_31_elements(variant, arch):
     assert ran.returncode == 0, ran.stdout + ran.stderr
     found = re.findall(rf"^ok {arch} (\w+) (\w+) \S+ ?(.*)$", ran.stdout, re.M)
     done = {(layout, name, words.removesuffix(" nhwc")) for layout, name, words in found}
-    for layout, name, words in expected_runs(variant):
+    for layout, name, words in expected_runs(variant, arch):
         assert (layout, name, words) in done, f"{layout} {name} {words} did not run"
 
 
-def expected_runs(variant):
+def expected_runs(variant, arch):
     """(layout, kernel, direction and dtype as a problem string has them)."""
     kernels = (Path(__file__).parents[1] / "csrc/cuda/conv/conv_kernels.inc").read_text()
     if variant == "sanitized":
@@ -37,13 +44,14 @@ def expected_runs(variant):
     for name, direction, dtype, layout in gathered_gemms():
         words = direction.replace("fprop", "") + (" f64" if dtype == "f64" else "")
         yield layout, name, words.strip()
-    rows = re.findall(
-        r"^CNNKERN_MMA_(FPROP|DGRAD)\(float16, .*, (\d+), (\d+), (\d+)\)", kernels, re.M
-    )
-    assert rows
-    for direction, m, n, k in rows:
-        words = "f16" if direction == "FPROP" else "dgrad f16"
-        yield "nhwc", f"implicit_gemm_mma_{m}x{n}x{k}", words
+    rows = re.findall(r"^CNNKERN_MMA_(\w+)\(\w+, ([\w:]+), (\d+), (\d+), (\d+)\)", kernels, re.M)
+    assert {kind for _, kind, *_ in rows} == set(MMA_DTYPES)
+    for direction, kind, m, n, k in rows:
+        if arch == "sm_75" and kind != "cnnkern::float16":
+            continue
+        splits = "3xtf32_" if kind == "cnnkern::tf32x3" else ""
+        words = f"{direction.lower()} {MMA_DTYPES[kind]}".replace("fprop ", "")
+        yield "nhwc", f"implicit_gemm_mma_{splits}{m}x{n}x{k}", words
     for layout in ("nchw", "nhwc"):
         for direction in ("", "dgrad", "wgrad"):
             yield layout, "direct", direction

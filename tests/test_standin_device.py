@@ -138,10 +138,10 @@ BUGS = [
     Bug(
         "torch_not_asked_about_tf32",
         BINDINGS,
-        " && torch_allows_tf32()",
-        "",
+        "problem.tf32 = torch_allows_tf32();",
+        "problem.tf32 = true;",
         BINDINGS,
-        {"tf32": "mma_dgrad"},
+        {"tf32": "was rounded to tf32, but PyTorch says ieee"},
     ),
     Bug(
         "launch_waits_under_capture",

@@ -168,7 +168,7 @@ def test_refusals_of_4x4_on_a_gpu(line, reason):
         ("n32c64h56w56k64r3s3p1", "sm_86", "winograd_64x32x8"),  # V and products outgrow its L2
         ("n32c256h14w14k256r3s3p1", "sm_89", "winograd_4x4"),  # they stay in L2
         ("n32c512h7w7k512r3s3p1", "sm_75", "winograd_4x4"),  # many products for each transform
-        ("n32c512h7w7k512r3s3p1", "sm_80", "implicit_gemm_simt_64x64x8_vec4"),
+        ("n32c512h7w7k512r3s3p1", "sm_80", "implicit_gemm_mma_3xtf32_128x64x16"),
     ],
 )
 def test_which_winograd(line, device, kernel):

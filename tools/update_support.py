@@ -34,7 +34,7 @@ START, END = "<!-- support:start -->", "<!-- support:end -->"
 PASSES = ("fprop", "dgrad", "wgrad", "forward", "backward", "gather", "bias gradient")
 DTYPES = ("float64", "float32", "tf32", "float16", "bfloat16")
 FROM_SM_80 = re.compile(
-    r"(implicit_gemm_mma|first_layer) (bfloat16|tf32)|ladder_[56]"
+    r"(implicit_gemm_mma|first_layer) (bfloat16|tf32)|implicit_gemm_mma_3xtf32|ladder_[56]"
 )  # elsewhere their code is empty
 PLAIN = re.compile(  # CPU kernels whose loops are the compiler's, for the least CPU
     r"(.*\.)?(reference|scatter|planes)|bias_grad|im2col|col2im|max_pool_gather"

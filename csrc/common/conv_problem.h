@@ -59,6 +59,9 @@ struct ConvProblem {
 
   // float32 on CUDA: whether operands may be rounded to tf32 before they are multiplied.
   bool tf32 = false;
+  // Likewise: whether all tensors lie on 16 bytes. Others are read element by element, which is for
+  // the FP32 units.
+  bool aligned = true;
 
   int64_t c_per_group() const { return c / groups; }
   int64_t k_per_group() const { return k / groups; }

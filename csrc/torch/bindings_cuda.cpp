@@ -73,9 +73,9 @@ struct CudaBackend {
     check(cudaStreamIsCapturing(stream(device), &status), "asking whether a graph is captured");
     if (status != cudaStreamCaptureStatusNone) return "";
     const DeviceCaps& caps = caps_of(device);
-    const std::string key = "cuda sm_" + std::to_string(caps.arch) + ", " +
-                            std::to_string(caps.multiprocessors) +
-                            " multiprocessors: " + to_string(problem);
+    const std::string key =
+        "cuda sm_" + std::to_string(caps.arch) + ", " + std::to_string(caps.multiprocessors) +
+        " multiprocessors: " + to_string(problem) + (problem.aligned ? "" : ", not on 16 bytes");
     const auto plan = [&](const std::string& kernel) { return plan_conv(problem, caps, kernel); };
     const auto names = [&] { return conv_kernels_for(problem, caps); };
     const auto timed = [&](const std::string& kernel, int times) {
@@ -88,9 +88,10 @@ struct CudaBackend {
 
   static void conv(const ConvProblem& given, const ConvTensors& tensors, const Tensor& like) {
     ConvProblem problem = given;
-    // Misaligned tensors are read element by element, by float32's kernels alone.
-    problem.tf32 = problem.dtype == DType::float32 && torch_allows_tf32() &&
-                   CNNKERN_CUDA_NAMESPACE::lie_on_16_bytes(tensors);
+    if (problem.dtype == DType::float32) {
+      problem.tf32 = torch_allows_tf32();
+      problem.aligned = CNNKERN_CUDA_NAMESPACE::lie_on_16_bytes(tensors);
+    }
     const int device = like.get_device_index();
     const torch::stable::accelerator::DeviceGuard guard(device);
     const bool tune = autotune::enabled() && forced_conv_kernel().empty();

@@ -37,6 +37,16 @@ const std::vector<std::string> default_problems = {
     "n300c8h2000w2000k8r3s3u2p1 f16 nhwc",
     "n1c1032h4w4k2100008r1 f16 nhwc",
     "n300c8h2000w2000k8r3s3u2p1 dgrad f16 nhwc",
+    "n32c131080h32w32k131080r1 wgrad f16 nhwc",  // all three
+    "n300c8h2000w2000k8r3s3u2p1 bf16 nhwc",
+    "n300c8h2000w2000k8r3s3u2p1 dgrad bf16 nhwc",
+    "n32c131080h32w32k131080r1 wgrad bf16 nhwc",
+    "n300c8h2000w2000k8r3s3u2p1 tf32 nhwc",
+    "n300c8h2000w2000k8r3s3u2p1 dgrad tf32 nhwc",
+    "n32c131080h32w32k131080r1 wgrad tf32 nhwc",
+    "n300c8h2000w2000k8r3s3u2p1 f32 nhwc",
+    "n300c8h2000w2000k8r3s3u2p1 dgrad f32 nhwc",
+    "n32c131080h32w32k131080r1 wgrad f32 nhwc",
     "n2c3h50000w50000r3s3p1 maxpool",                 // input, output and indices
     "n2c3h50000w50000r2s2p1 avgpool",                 // input and output
     "n2c4h20000w20000r3s3p1 maxpool",                 // as above, in vectors
@@ -73,7 +83,7 @@ class Runner {
           named.avg_pool.direction = direction;
           run(named.avg_pool, line);
         }
-      else if (!named.is_pool) run(named.conv, line);
+      else if (!named.is_pool) run(named.conv, line, channels_last);
       else
         for (const auto direction :
              {PoolDirection::forward, PoolDirection::backward, PoolDirection::gather}) {
@@ -85,7 +95,16 @@ class Runner {
   }
 
  private:
-  void run(const ConvProblem& p, const std::string& line) {
+  /// Whether tensor cores, if the kernel is theirs, multiply this dtype here, and the problem is
+  /// one that they do not refuse.
+  bool takes(const ConvKernelInfo& info, const ConvProblem& p, bool channels_last) const {
+    const bool on_tensor_cores =
+        info.family == ConvKernelFamily::mma || info.family == ConvKernelFamily::mma_3xtf32;
+    return !on_tensor_cores ||
+           (channels_last && (p.dtype == DType::float16 || arch_.device->arch >= 80));
+  }
+
+  void run(const ConvProblem& p, const std::string& line, bool channels_last) {
     require_large({p.input_elements(), p.weight_elements(), p.output_elements()});
     std::set<std::string> names;
     for (const ConvKernelInfo& info : conv_kernel_table(arch_.device->arch))
@@ -94,7 +113,7 @@ class Runner {
           info.family != ConvKernelFamily::winograd_4x4 &&
           info.family != ConvKernelFamily::first_layer && info.rounds_to_tf32() == p.tf32 &&
           info.direction == p.direction && info.dtype == p.dtype &&
-          (info.any_layout || info.layout == p.layout))
+          (info.any_layout || info.layout == p.layout) && takes(info, p, channels_last))
         names.insert(info.name);
     for (const std::string& name : names)
       check(name, p.layout, line, [&] {

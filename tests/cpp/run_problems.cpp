@@ -139,8 +139,8 @@ class Runner {
   bool as_on_sm80() const { return options_.thin && arch_.device->arch < 80; }
 
   static bool is_tile(ConvKernelFamily family) {
-    return family == ConvKernelFamily::mma || family == ConvKernelFamily::simt ||
-           family == ConvKernelFamily::f64;
+    return family == ConvKernelFamily::mma || family == ConvKernelFamily::mma_3xtf32 ||
+           family == ConvKernelFamily::simt || family == ConvKernelFamily::f64;
   }
   static bool has_two_paths(ConvKernelFamily family) {
     return is_tile(family) || family == ConvKernelFamily::first_layer ||
@@ -263,10 +263,16 @@ class Runner {
     Pair residual(p.residual ? p.output_elements() : 0, size, offset(seed, 4));
     Pair preactivation(p.preactivation ? p.output_elements() : 0, size, offset(seed, 5));
     GuardedBuffer workspace(plan.workspace_bytes, 1, 0);
-    for (Pair* tensor : {&input, &weight, &output, &bias, &residual}) {
+    for (Pair* tensor : {&input, &weight, &output, &bias, &residual})
       tensor->reference.fill_integers(p.dtype, random, 2);
-      tensor->kernel.copy_from(tensor->reference);
+    if (plan.kernel.find("3xtf32") != std::string::npos) {
+      const bool forward = p.direction == ConvDirection::fprop;
+      Pair& a = forward ? input : output;
+      Pair& b = p.direction == ConvDirection::wgrad ? input : weight;
+      widen((seed / 2 % 2 == forward ? a : b).reference);
     }
+    for (Pair* tensor : {&input, &weight, &output, &bias, &residual})
+      tensor->kernel.copy_from(tensor->reference);
     Pair& result = p.direction == ConvDirection::fprop   ? output
                    : p.direction == ConvDirection::dgrad ? input
                                                          : weight;
@@ -317,6 +323,11 @@ class Runner {
       if (bits << 1 != 0)  // not of a zero
         bits += static_cast<uint32_t>(std::clamp(random(2 * half), -half, half - 1));
     }
+  }
+
+  /// More digits than a tf32 has, so that what is left of a number counts.
+  static void widen(GuardedBuffer& floats) {
+    for (size_t i = 0; i < floats.elements(); ++i) floats.as<float>()[i] *= (1 << 12) + 1;
   }
 
   void run_bias_grad(const ConvProblem& p, uint64_t seed) {

@@ -3,6 +3,8 @@
 
 #include <cstddef>
 
+#include "cuda/conv/tf32x3.h"
+
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 namespace {
 

@@ -11,6 +11,7 @@
 #include "cuda/conv/group_packing.h"
 #include "cuda/conv/ladder/ladder.h"
 #include "cuda/conv/split_k.h"
+#include "cuda/conv/tf32x3.h"
 #include "cuda/conv/winograd_4x4_plan.h"
 
 namespace cnnkern {
@@ -26,9 +27,12 @@ const std::vector<ConvKernelInfo>& cached_table(int arch) {
   return tables[arch >= 80];
 }
 
+bool is_mma(ConvKernelFamily family) {
+  return family == ConvKernelFamily::mma || family == ConvKernelFamily::mma_3xtf32;
+}
+
 SplitK split_wgrad(const ConvKernelInfo& kernel, const ConvProblem& p, const DeviceCaps& device) {
-  const bool tensor_cores =
-      kernel.family == ConvKernelFamily::mma || kernel.family == ConvKernelFamily::first_layer;
+  const bool tensor_cores = is_mma(kernel.family) || kernel.family == ConvKernelFamily::first_layer;
   return split_wgrad(kernel.tile, tensor_cores, p, device);
 }
 
@@ -104,6 +108,11 @@ std::string refuse_mma(const ConvKernelInfo& kernel, const ConvProblem& given,
                        const LayoutPass& pass, const DeviceCaps& device) {
   if (std::string reason = refuse_layout_pass(given, pass); !reason.empty()) return reason;
   const ConvProblem& p = pass.problem;
+  if (!given.aligned)
+    return sentence("loads ", kernel.vector,
+                    " channels at a time, but a tensor does not lie on 16 bytes");
+  if (kernel.rounds_to_tf32() && !p.tf32)
+    return "rounds float32 to tf32, which this problem does not allow";
   std::string reason = p.direction == ConvDirection::wgrad
                            ? refuse_window_steps(p, device)
                            : refuse_tap_walk(p, kernel.tile, device);
@@ -134,7 +143,9 @@ std::string yield_tile(const ConvKernelInfo& kernel, const ConvProblem& p,
 /// Why another tile or kernel would be faster, for a problem that refuse_mma does not refuse.
 std::string yield_mma(const ConvKernelInfo& kernel, const ConvProblem& given,
                       const LayoutPass& pass, const DeviceCaps& device) {
-  if (std::string reason = yield_tensor_cores(given.dtype, device); !reason.empty()) return reason;
+  if (kernel.family == ConvKernelFamily::mma_3xtf32 && given.tf32)
+    return "makes three products of tf32 for one, and this problem may be rounded to tf32";
+  if (std::string reason = yield_tensor_cores(given, device); !reason.empty()) return reason;
   if (std::string reason = yield_layout_pass(given, pass, device); !reason.empty()) return reason;
   return yield_tile(kernel, pass.problem, device);
 }
@@ -159,7 +170,8 @@ struct Candidate {
       case ConvKernelFamily::f64: return refuse_simt(*info, problem, device);
       case ConvKernelFamily::winograd: return refuse_winograd(problem, device);
       case ConvKernelFamily::winograd_4x4: return refuse_winograd_4x4(problem, device);
-      case ConvKernelFamily::mma: return refuse_mma(*info, problem, *pass, device);
+      case ConvKernelFamily::mma:
+      case ConvKernelFamily::mma_3xtf32: return refuse_mma(*info, problem, *pass, device);
       case ConvKernelFamily::first_layer: return refuse_first(*info, problem, device);
       case ConvKernelFamily::depthwise: return refuse_depthwise(problem, info->vector);
       case ConvKernelFamily::ladder: return refuse_ladder(*info, problem, device);
@@ -172,7 +184,8 @@ struct Candidate {
       case ConvKernelFamily::simt: return yield_simt(*info, problem, device);
       case ConvKernelFamily::winograd: return yield_winograd(problem, device);
       case ConvKernelFamily::winograd_4x4: return yield_winograd_4x4(problem, device);
-      case ConvKernelFamily::mma: return yield_mma(*info, problem, *pass, device);
+      case ConvKernelFamily::mma:
+      case ConvKernelFamily::mma_3xtf32: return yield_mma(*info, problem, *pass, device);
       case ConvKernelFamily::first_layer: return yield_tile(*info, problem, device);
       case ConvKernelFamily::depthwise: return yield_depthwise(problem);
       default: return "";
@@ -203,7 +216,7 @@ void plan_gemm(const ConvKernelInfo& kernel, const ConvProblem& p, const DeviceC
     plan.why += sentence(wgrad ? "; of the columns" : "; of the depth", ", padded to ", padded,
                          ", ", 100 * elements / padded, " % is filter");
   }
-  if (kernel.family == ConvKernelFamily::mma &&
+  if (is_mma(kernel.family) &&
       p.direction == ConvDirection::wgrad)  // its last argument: dimensions
     plan.symbol.insert(plan.symbol.size() - 1, p.planar() ? ", 2" : ", 3");
 }
@@ -241,17 +254,19 @@ ConvKernelInfo gemm_kernel(ConvKernelFamily family, const char* direction, ConvD
           symbol};
 }
 
+template <class Element>
 ConvKernelInfo mma_kernel(const char* direction, ConvDirection which, DType dtype, const char* type,
                           Tile tile, int arch) {
-  return {ConvKernelFamily::mma,
-          sentence("implicit_gemm_mma_", tile.m, "x", tile.n, "x", tile.k),
+  constexpr bool splits = std::is_same_v<Element, tf32x3>;
+  return {splits ? ConvKernelFamily::mma_3xtf32 : ConvKernelFamily::mma,
+          sentence("implicit_gemm_mma_", splits ? "3xtf32_" : "", tile.m, "x", tile.n, "x", tile.k),
           which,
           dtype,
           true,  // a layout pass makes the one that it wants
           Layout::nhwc,
           static_cast<int>(16 / size_of(dtype)),
           tile,
-          mma_threads(tile),
+          mma_threads(tile, splits),
           mma_shared_bytes(tile, arch, size_of(dtype)),
           sentence("mma_", direction, "<", type, ", ", tile.m, ", ", tile.n, ", ", tile.k, ">")};
 }
@@ -330,11 +345,11 @@ std::vector<ConvKernelInfo> conv_kernel_table(int arch) {
   winograd_4x4_kernel(ConvDirection::direction, Layout::layout),
 #define CNNKERN_LADDER(rung) ladder_kernel(rung),
 #define CNNKERN_MMA_FPROP(dtype, type, m, n, k) \
-  mma_kernel("fprop", ConvDirection::fprop, DType::dtype, #type, {m, n, k}, arch),
+  mma_kernel<type>("fprop", ConvDirection::fprop, DType::dtype, #type, {m, n, k}, arch),
 #define CNNKERN_MMA_DGRAD(dtype, type, m, n, k) \
-  mma_kernel("dgrad", ConvDirection::dgrad, DType::dtype, #type, {m, n, k}, arch),
+  mma_kernel<type>("dgrad", ConvDirection::dgrad, DType::dtype, #type, {m, n, k}, arch),
 #define CNNKERN_MMA_WGRAD(dtype, type, m, n, k) \
-  mma_kernel("wgrad", ConvDirection::wgrad, DType::dtype, #type, {m, n, k}, arch),
+  mma_kernel<type>("wgrad", ConvDirection::wgrad, DType::dtype, #type, {m, n, k}, arch),
 #define CNNKERN_FIRST_LAYER_FPROP(dtype, type, m, n, k) \
   first_layer_kernel(ConvDirection::fprop, DType::dtype, #type, {m, n, k}, arch),
 #define CNNKERN_FIRST_LAYER_WGRAD(dtype, type, m, n, k) \
@@ -366,8 +381,7 @@ ConvPlan plan_conv(const ConvProblem& problem, const DeviceCaps& device,
     if (row.direction == problem.direction && (row.any_layout || row.layout == problem.layout) &&
         (!has_twins || row.dtype == problem.dtype))
       candidates.push_back({row.name, static_cast<int>(i), &row,
-                            row.family == ConvKernelFamily::mma ? &to_tensor_cores : &as_given,
-                            !forced.empty()});
+                            is_mma(row.family) ? &to_tensor_cores : &as_given, !forced.empty()});
   }
   ConvPlan plan;
   const size_t chosen =

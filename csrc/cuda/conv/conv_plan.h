@@ -36,6 +36,7 @@ enum class ConvKernelFamily {
   winograd,
   winograd_4x4,
   mma,
+  mma_3xtf32,
   first_layer,
   depthwise,
   ladder,

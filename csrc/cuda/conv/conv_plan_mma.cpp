@@ -9,6 +9,7 @@
 #include "common/sentence.h"
 #include "cuda/conv/gemm_view.h"
 #include "cuda/conv/split_k.h"
+#include "cuda/conv/tf32x3.h"
 
 namespace cnnkern {
 namespace {
@@ -20,11 +21,9 @@ constexpr double load_bytes_per_cycle = 32, store_bytes_per_cycle = 16, start_cy
 constexpr double exposed = 0.25;  // of the shorter of two that should hide each other
 
 std::string refuse_arch(const ConvProblem& p, const DeviceCaps& device) {
-  if (p.dtype == DType::float32 && !p.tf32)
-    return "rounds float32 to tf32, which this problem does not allow";
   if (device.arch >= (p.dtype == DType::float16 ? 75 : 80)) return "";
-  return sentence("multiplies ", p.tf32 ? "tf32" : to_string(p.dtype), " on tensor cores, which ",
-                  device.product, " cannot");
+  return sentence("multiplies ", p.dtype == DType::float32 ? "tf32" : to_string(p.dtype),
+                  " on tensor cores, which ", device.product, " cannot");
 }
 
 /// Taps of the longest walk that cannot be cut: a row of them in each plane of the filter (fprop),
@@ -108,11 +107,18 @@ std::string refuse_window_steps(const ConvProblem& p, const DeviceCaps& device) 
                   static_cast<double>(image), " elements with its padding");
 }
 
-std::string yield_tensor_cores(DType dtype, const DeviceCaps& device) {
-  const double exact = multiply_adds_per_cycle(dtype, device.arch, false);
-  if (dtype != DType::float32 || multiply_adds_per_cycle(dtype, device.arch, true) > exact)
-    return "";
-  return sentence("multiplies tf32, ", exact, " times a cycle: as often the FP32 units of ",
+bool splits_float32(const ConvProblem& p) { return p.dtype == DType::float32 && !p.tf32; }
+
+std::string yield_tensor_cores(const ConvProblem& p, const DeviceCaps& device) {
+  if (p.dtype != DType::float32) return "";
+  const double exact = multiply_adds_per_cycle(p.dtype, device.arch, false);
+  const double rate = tensor_core_rate(p, device.arch);
+  if (rate > exact) return "";
+  if (splits_float32(p))
+    return sentence("makes three products of tf32 for one, ", std::lround(rate),
+                    " times a cycle; the FP32 units of ", device.product, " make one of float32 ",
+                    exact, " times");
+  return sentence("multiplies tf32, ", rate, " times a cycle: as often the FP32 units of ",
                   device.product, " multiply float32, which they do not round");
 }
 
@@ -125,6 +131,11 @@ double multiply_adds_per_cycle(DType dtype, int arch, bool tensor_cores) {
   return of_16_bits * 2 / static_cast<double>(size_of(dtype));
 }
 
+double tensor_core_rate(const ConvProblem& p, int arch) {
+  const double rate = multiply_adds_per_cycle(p.dtype, arch, true);
+  return splits_float32(p) ? rate / 3 : rate;
+}
+
 double mma_cycles(Tile tile, const ConvProblem& p, const DeviceCaps& device) {
   if (p.direction == ConvDirection::wgrad) return split_wgrad(tile, true, p, device).cycles;
   const GemmView view = gemm_view(p);
@@ -133,14 +144,13 @@ double mma_cycles(Tile tile, const ConvProblem& p, const DeviceCaps& device) {
   const auto depth = static_cast<double>(p.filter.volume() * ceil_div(channels, tile.k)) /
                      static_cast<double>(view.classes);
   const auto bytes = static_cast<double>(size_of(p.dtype));
-  const double products =
-      tile.m * tile.n * tile.k / multiply_adds_per_cycle(p.dtype, device.arch, true);
+  const double products = tile.m * tile.n * tile.k / tensor_core_rate(p, device.arch);
   const double loads = (tile.m + tile.n) * tile.k * bytes / load_bytes_per_cycle;
   const double stores = tile.m * tile.n * bytes / store_bytes_per_cycle;
   const int64_t blocks = view.tiles(tile) * view.classes * p.groups;
   const auto share = static_cast<double>(ceil_div(blocks, device.multiprocessors));
   const int resident = blocks_per_multiprocessor(
-      device, mma_threads(tile), most_registers,
+      device, mma_threads(tile, splits_float32(p)), most_registers,
       static_cast<int>(mma_shared_bytes(tile, device.arch, size_of(p.dtype))));
   const double tile_cycles = std::max(products, loads) + exposed * std::min(products, loads);
   return share * depth * tile_cycles + std::ceil(share / resident) * (start_cycles + stores);
@@ -150,17 +160,20 @@ double fewest_mma_cycles(const ConvProblem& p, const DeviceCaps& device) {
   struct Row {
     ConvDirection direction;
     DType dtype;
+    bool splits;
     Tile tile;
   };
   static constexpr Row rows[] = {
-#define CNNKERN_MMA_FPROP(dtype, type, m, n, k) {ConvDirection::fprop, DType::dtype, {m, n, k}},
-#define CNNKERN_MMA_DGRAD(dtype, type, m, n, k) {ConvDirection::dgrad, DType::dtype, {m, n, k}},
-#define CNNKERN_MMA_WGRAD(dtype, type, m, n, k) {ConvDirection::wgrad, DType::dtype, {m, n, k}},
+#define CNNKERN_MMA_ROW(direction, dtype, type, m, n, k) \
+  {ConvDirection::direction, DType::dtype, std::is_same_v<type, tf32x3>, {m, n, k}},
+#define CNNKERN_MMA_FPROP(...) CNNKERN_MMA_ROW(fprop, __VA_ARGS__)
+#define CNNKERN_MMA_DGRAD(...) CNNKERN_MMA_ROW(dgrad, __VA_ARGS__)
+#define CNNKERN_MMA_WGRAD(...) CNNKERN_MMA_ROW(wgrad, __VA_ARGS__)
 #include "cuda/conv/conv_kernels.inc"
   };
   double fewest = std::numeric_limits<double>::infinity();
   for (const Row& row : rows)
-    if (row.direction == p.direction && row.dtype == p.dtype)
+    if (row.direction == p.direction && row.dtype == p.dtype && row.splits == splits_float32(p))
       fewest = std::min(fewest, mma_cycles(row.tile, p, device));
   return fewest;
 }

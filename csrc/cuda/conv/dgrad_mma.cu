@@ -1,5 +1,5 @@
-// Input gradient as an implicit GEMM on the tensor cores, float16, bfloat16 and, rounded to tf32,
-// float in channels last, without a wasted product for any stride.
+// Input gradient as an implicit GEMM on the tensor cores, float16, bfloat16 and, rounded to tf32
+// or as the sum of two, float in channels last, without a wasted product for any stride.
 //
 //   input[pixel, c] = bias[c] + Σ over (t, r, s, k) of output[where tap reads pixel, k] ·
 //                     weight[k, t, r, s, c]
@@ -149,7 +149,7 @@ struct DgradMmaOutput {
 };
 
 template <class Element, int m, int n, int k>
-__global__ void __launch_bounds__(32 * (m / 64) * (n / (m >= 128 && n >= 128 ? 64 : 32)), 1)
+__global__ void __launch_bounds__((mma_block<Element, m, n>), 1)
     mma_dgrad([[maybe_unused]] const DgradMmaParams<Element> p) {
   if constexpr (has_mma_of<Element>) {
     using Gemm = MmaGemm<Element, m, n, k, Major::k, Major::mn>;

@@ -1,5 +1,5 @@
 // Forward convolution as an implicit GEMM on the tensor cores, float16, bfloat16 and, rounded to
-// tf32, float in channels last.
+// tf32 or as the sum of two, float in channels last.
 //
 //   output[pixel, k] = activation(residual[pixel, k] + bias[k] +
 //                      Σ over (t, r, s, c) of input[pixel seen through the tap, c] · weight[k, …])
@@ -79,13 +79,14 @@ struct WindowsAndFilters {
 };
 
 /// Blocks that a multiprocessor is to hold: where the loop is short, others hide how long a block
-/// takes to begin and to end. The registers of 128 × 64 suffice for a third (sm_120 would spill).
-template <int m, int n>
-constexpr int blocks = m == 128 && n == 64 && CNNKERN_ARCH < 1200 ? 3 : 1;
+/// takes to begin and to end. The registers of 128 × 64 suffice for a third (sm_120 would spill,
+/// and so would split operands, with twice the warps).
+template <class Element, int m, int n>
+constexpr int blocks =
+    m == 128 && n == 64 && CNNKERN_ARCH < 1200 && !std::is_same_v<Element, tf32x3> ? 3 : 1;
 
 template <class Element, int m, int n, int k>
-__global__ void __launch_bounds__(32 * (m / 64) * (n / (m >= 128 && n >= 128 ? 64 : 32)),
-                                  (blocks<m, n>))
+__global__ void __launch_bounds__((mma_block<Element, m, n>), (blocks<Element, m, n>))
     mma_fprop([[maybe_unused]] const FpropMmaParams<Element> p) {
   if constexpr (has_mma_of<Element>) {
     using Gemm = MmaGemm<Element, m, n, k, Major::k, Major::k>;

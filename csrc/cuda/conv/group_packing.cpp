@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "cuda/conv/conv_plan_mma.h"
+
 namespace cnnkern {
 namespace {
 
@@ -14,6 +16,7 @@ LayoutPass pack_groups(const ConvProblem& p, const DeviceCaps& device) {
   LayoutPass best = layout_pass(p);
   const int64_t narrow = std::min(p.c_per_group(), p.k_per_group());
   if (narrow < least_to_pack || narrow > most_to_pack) return best;
+  if (splits_float32(p)) return best;  // a NaN is to stay in its group
   double fewest = modelled_cycles(best, device);
   for (int64_t packed = 2;
        packed <= p.groups && packed * p.c_per_group() <= layout_channels(size_of(p.dtype));

@@ -1,5 +1,5 @@
 // Implicit GEMM on the tensor cores: one main loop for float16, and from sm_80 on for bfloat16 and
-// for float32 rounded to tf32.
+// for float32, rounded to tf32 or (3xtf32) as the sum of two.
 //
 // A block computes m × n of the result, k = 32 (float32: 16) of the depth at a time; its warps take
 // 64 × 64 or 64 × 32 of it, an mma's 16 or 8 depths a step, with sums in float32. Shared memory: a
@@ -21,14 +21,20 @@
 
 namespace cnnkern::CNNKERN_CUDA_NAMESPACE {
 
+/// The threads of a block, as launch bounds can have them.
+template <class Element, int m, int n>
+constexpr int mma_block =
+    32 * (m / (std::is_same_v<Element, tf32x3> ? 32 : 64)) * (n / (m >= 128 && n >= 128 ? 64 : 32));
+
 template <class Element_, int m, int n, int k, Major major_a, Major major_b>
 struct MmaGemm {
   using Element = Element_;
   using Mma = typename MmaOf<Element>::type;
   static constexpr int tile_m = m, tile_n = n, tile_k = k;
-  static constexpr int warp_m = 64, warp_n = mma_warp_n({m, n, k});
+  static constexpr bool splits = std::is_same_v<Element, tf32x3>;
+  static constexpr int warp_m = mma_warp_m(splits), warp_n = mma_warp_n({m, n, k});
   static constexpr int warps_n = n / warp_n, warps = m / warp_m * warps_n;
-  static constexpr int threads = mma_threads({m, n, k});
+  static constexpr int threads = mma_threads({m, n, k}, splits);
   static constexpr int stages = mma_stages(CNNKERN_ARCH / 10);
   static constexpr int steps = k / Mma::k;
   static_assert(steps % 2 == 0, "two sets of fragments take turns, in every tile alike");
@@ -60,7 +66,7 @@ struct MmaGemm {
                                                   Sums& sums) {
     const LoaderA a(warp_row());
     const LoaderB b(warp_column());
-    const auto load = [&](Fragments<Mma, warp_m, warp_n>& to, const Stage& stage, int step) {
+    const auto load = [&](Fragments<Element, warp_m, warp_n>& to, const Stage& stage, int step) {
 #pragma unroll
       for (int i = 0; i < warp_m / LoaderA::block_mn; ++i) to.a[i] = a.load(stage.a, i, step);
 #pragma unroll
@@ -69,7 +75,7 @@ struct MmaGemm {
 
     Pipeline::begin(source, shared.stage);
     __syncthreads();  // the first tile has arrived for all
-    Fragments<Mma, warp_m, warp_n> fragments[2];
+    Fragments<Element, warp_m, warp_n> fragments[2];
     load(fragments[0], shared.stage[0], 0);
     int read = 0;
 #pragma unroll 1
@@ -77,14 +83,14 @@ struct MmaGemm {
 #pragma unroll
       for (int step = 0; step + 1 < steps; ++step) {
         load(fragments[(step + 1) % 2], shared.stage[read], step + 1);
-        multiply_fragments<Mma, warp_m, warp_n>(fragments[step % 2], sums);
+        multiply_fragments(fragments[step % 2], sums);
       }
       const int next = read + 1 == stages ? 0 : read + 1;
       Pipeline::template arrive<stages>(source, shared.stage[next]);
       __syncthreads();  // the next tile has arrived for all, and nobody reads this one any more
       load(fragments[0], shared.stage[next], 0);
       Pipeline::copy(source, shared.stage[read]);
-      multiply_fragments<Mma, warp_m, warp_n>(fragments[1], sums);
+      multiply_fragments(fragments[1], sums);
       read = next;
     }
     Pipeline::end();

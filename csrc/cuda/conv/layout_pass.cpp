@@ -39,7 +39,7 @@ double direct_bytes(const ConvProblem& p) {
 LayoutPass layout_pass(const ConvProblem& p, int64_t packed) {
   LayoutPass pass{.problem = p, .packed = packed};
   const int64_t size = size_of(p.dtype);
-  if (size != 2 && !p.tf32) return pass;
+  if (p.dtype == DType::float64) return pass;
   ConvProblem& q = pass.problem;
   q.groups /= packed;
   const int64_t c = q.c_per_group(), k = q.k_per_group();

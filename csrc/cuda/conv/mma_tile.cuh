@@ -1,5 +1,6 @@
 // Warp tiles on the tensor cores: how operands lie in shared memory, how fragments leave it, and
-// how they are multiplied (float16 from sm_75 on, bfloat16 and, as tf32, float from sm_80 on).
+// how they are multiplied (float16 from sm_75 on; bfloat16 and, rounded to tf32 or as the sum of
+// two tf32, float from sm_80 on).
 //
 // An operand's tile is lines of 16-byte chunks. Neighbours along a line are neighbours in global
 // memory, so one cp.async fills a chunk and no operand is ever transposed in memory:
@@ -15,6 +16,7 @@
 // Source: CUTLASS's "tensor op multiplicand" layouts; PTX ISA, "ldmatrix" and "mma".
 #pragma once
 
+#include "cuda/conv/tf32x3.h"
 #include "cuda/conv/tile.h"
 #include "cuda/primitives/ldmatrix.cuh"
 #include "cuda/primitives/mma.cuh"
@@ -38,6 +40,10 @@ struct MmaOf<bfloat16> {
 };
 template <>
 struct MmaOf<float> {
+  using type = Mma16x8x8Tf32;
+};
+template <>
+struct MmaOf<tf32x3> {
   using type = Mma16x8x8Tf32;
 };
 
@@ -153,8 +159,9 @@ class FragmentLoader {
 };
 
 /// What a warp holds of both operands for the depths of an mma.
-template <class Mma, int warp_m, int warp_n>
+template <class Element, int warp_m, int warp_n>
 struct Fragments {
+  using Mma = typename MmaOf<Element>::type;
   static constexpr int depth_bytes = Mma::k * sizeof(typename Mma::Element);
   Vector<unsigned, 4> a[warp_m * depth_bytes / 512], b[warp_n * depth_bytes / 512];
 };
@@ -176,15 +183,67 @@ __device__ __forceinline__ Operand fragment(const Vector<unsigned, 4>* blocks, i
 template <class Mma, int warp_m, int warp_n>
 using WarpSums = typename Mma::C[warp_m / 16][warp_n / 8];
 
-template <class Mma, int warp_m, int warp_n>
-__device__ __forceinline__ void multiply_fragments(const Fragments<Mma, warp_m, warp_n>& fragments,
-                                                   WarpSums<Mma, warp_m, warp_n>& sums) {
+template <class Element, int warp_m, int warp_n>
+__device__ __forceinline__ void multiply_fragments(
+    const Fragments<Element, warp_m, warp_n>& fragments,
+    WarpSums<typename MmaOf<Element>::type, warp_m, warp_n>& sums) {
+  using Mma = typename MmaOf<Element>::type;
 #pragma unroll
   for (int i = 0; i < warp_m / 16; ++i)
 #pragma unroll
     for (int j = 0; j < warp_n / 8; ++j)
       sums[i][j] = mma<Mma>(fragment<typename Mma::A>(fragments.a, i),
                             fragment<typename Mma::B>(fragments.b, j), sums[i][j]);
+}
+
+/// A float32 as the sum of two tf32, to 2^-23 of it: the nearest, and what that leaves, of which an
+/// mma cuts the last bit. An infinity is ±1 and itself, so that it meets no zero but the other
+/// operand's; of a NaN at least what is left is one.
+__device__ __forceinline__ void split(unsigned bits, unsigned& high, unsigned& low) {
+  const unsigned rounded = bits + 0x1000u;
+  const bool finite = fabsf(std::bit_cast<float>(rounded)) < INFINITY;
+  high = rounded & (finite ? 0xffffe000u : 0xbf800000u);
+  low = std::bit_cast<unsigned>(std::bit_cast<float>(bits) - std::bit_cast<float>(high));
+}
+
+template <class Operand>
+__device__ __forceinline__ void split(const Operand& whole, Operand& high, Operand& low) {
+#pragma unroll
+  for (int r = 0; r < int{sizeof(Operand) / sizeof(unsigned)}; ++r)
+    split(whole[r], high[r], low[r]);
+}
+
+/// Three products for one: low · high + high · low + high · high, the small ones first; the fourth
+/// is below a float's last bit. Tensor cores cut what they add, always towards zero, so a sum over
+/// the whole depth would drift: of each mma's depths it is begun anew, and added up by the FP32
+/// units, which round. Source: Ootomo and Yokota, "Recovering single precision accuracy from Tensor
+/// Cores while surpassing the FP32 theoretical peak performance" (2022).
+template <int warp_m, int warp_n>
+__device__ __forceinline__ void multiply_fragments(
+    const Fragments<tf32x3, warp_m, warp_n>& fragments,
+    WarpSums<MmaOf<tf32x3>::type, warp_m, warp_n>& sums) {
+  using Mma = MmaOf<tf32x3>::type;
+  constexpr int count_n = warp_n / 8;
+  typename Mma::B b_high[count_n], b_low[count_n];
+#pragma unroll
+  for (int j = 0; j < count_n; ++j)
+    split(fragment<typename Mma::B>(fragments.b, j), b_high[j], b_low[j]);
+#pragma unroll
+  for (int i = 0; i < warp_m / 16; ++i) {
+    typename Mma::A high, low;
+    split(fragment<typename Mma::A>(fragments.a, i), high, low);
+    typename Mma::C parts[count_n] = {};
+#pragma unroll
+    for (int j = 0; j < count_n; ++j) parts[j] = mma<Mma>(low, b_high[j], parts[j]);
+#pragma unroll
+    for (int j = 0; j < count_n; ++j) parts[j] = mma<Mma>(high, b_low[j], parts[j]);
+#pragma unroll
+    for (int j = 0; j < count_n; ++j) parts[j] = mma<Mma>(high, b_high[j], parts[j]);
+#pragma unroll
+    for (int j = 0; j < count_n; ++j)
+#pragma unroll
+      for (int c = 0; c < 4; ++c) sums[i][j][c] += parts[j][c];
+  }
 }
 
 }  // namespace cnnkern::CNNKERN_CUDA_NAMESPACE

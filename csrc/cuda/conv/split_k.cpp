@@ -26,13 +26,14 @@ SplitK split_wgrad(Tile tile, bool tensor_cores, const ConvProblem& p, const Dev
   const GemmView view = gemm_view(p);
   const int64_t blocks = view.tiles(tile) * p.groups, elements = p.weight_elements();
   const int64_t depth_tiles = ceil_div(view.depth, tile.k), size = size_of(p.dtype);
-  const double math =
-      tile.m * tile.n * tile.k / multiply_adds_per_cycle(p.dtype, device.arch, tensor_cores);
+  const double rate = tensor_cores ? tensor_core_rate(p, device.arch)
+                                   : multiply_adds_per_cycle(p.dtype, device.arch, false);
+  const double math = tile.m * tile.n * tile.k / rate;
   const double loads =
       static_cast<double>((tile.m + tile.n) * tile.k * size) / load_bytes_per_cycle;
   const int64_t of_sum = sum_bytes(p.dtype);
   const double results = static_cast<double>(of_sum * tile.m * tile.n) / result_bytes_per_cycle;
-  const int threads = tensor_cores ? mma_threads(tile) : simt_threads(tile);
+  const int threads = tensor_cores ? mma_threads(tile, splits_float32(p)) : simt_threads(tile);
   const double alone = std::max(1.0, busy_warps * 32 / threads);
   const auto modelled = [&](int64_t parts) {
     const auto each = static_cast<double>(ceil_div(blocks * parts, device.multiprocessors));

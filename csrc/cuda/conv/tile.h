@@ -27,10 +27,14 @@ constexpr int64_t simt_shared_bytes(Tile tile, int arch, int64_t element_bytes =
 }
 
 /// Tensor-core tiles: warps of 64 × 64, or 64 × 32 in tiles with a side of 64, and a ring of three
-/// stages, or before sm_80 two.
+/// stages, or before sm_80 two. Operands that are split (tf32x3.h) take twice the registers: there
+/// a warp takes 32 × 32.
 constexpr int mma_stages(int arch) { return arch >= 80 ? 3 : 2; }
 constexpr int mma_warp_n(Tile tile) { return tile.m >= 128 && tile.n >= 128 ? 64 : 32; }
-constexpr int mma_threads(Tile tile) { return 32 * (tile.m / 64) * (tile.n / mma_warp_n(tile)); }
+constexpr int mma_warp_m(bool splits) { return splits ? 32 : 64; }
+constexpr int mma_threads(Tile tile, bool splits = false) {
+  return 32 * (tile.m / mma_warp_m(splits)) * (tile.n / mma_warp_n(tile));
+}
 constexpr int64_t mma_shared_bytes(Tile tile, int arch, int64_t element_bytes) {
   return element_bytes * mma_stages(arch) * (tile.m + tile.n) * tile.k;
 }

@@ -1,5 +1,5 @@
-// Weight gradient as an implicit GEMM on the tensor cores, float16, bfloat16 and, rounded to tf32,
-// float, its depth split over blocks.
+// Weight gradient as an implicit GEMM on the tensor cores, float16, bfloat16 and, rounded to tf32
+// or as the sum of two, float, its depth split over blocks.
 //
 //   weight[k, (t, r, s, c)] = Σ over output pixels of output[pixel, k] · input[pixel seen through
 //   the tap, c]
@@ -81,7 +81,7 @@ __device__ __forceinline__ void store_part(float* part, int rows, int columns, i
 }
 
 template <class Element, int m, int n, int k, int dims>
-__global__ void __launch_bounds__(32 * (m / 64) * (n / (m >= 128 && n >= 128 ? 64 : 32)), 1)
+__global__ void __launch_bounds__((mma_block<Element, m, n>), 1)
     mma_wgrad([[maybe_unused]] const WgradMmaParams<Element, dims> p) {
   if constexpr (has_mma_of<Element>) {
     using Gemm = MmaGemm<Element, m, n, k, Major::mn, Major::mn>;
@@ -113,17 +113,17 @@ __global__ void __launch_bounds__(32 * (m / 64) * (n / (m >= 128 && n >= 128 ? 6
 template <class Element, int m, int n, int k, int dims>
 void launch(const ConvPlan& plan, const ConvProblem& problem, const ConvTensors& tensors,
             cudaStream_t stream) {
-  using RowsOfWindows = ChunkRows<SwizzledTile<Element, Major::mn, n, k>, mma_threads({m, n, k})>;
+  using RowsOfWindows = ChunkRows<SwizzledTile<Element, Major::mn, n, k>, mma_block<Element, m, n>>;
   const int64_t pixels = problem.n * problem.output.volume();
   const int64_t pixels_per_part = (pixels + plan.split_k - 1) / plan.split_k;
-  auto* weight = static_cast<Element*>(tensors.weight);
+  using Stored = std::conditional_t<std::is_same_v<Element, tf32x3>, float, Element>;
   auto* parts = plan.split_k > 1 ? static_cast<float*>(tensors.workspace) : nullptr;
   const WgradMmaParams<Element, dims> params{
       .windows = InputWindows<Layout::nhwc>(problem),
       .steps = {problem, RowsOfWindows::step},
       .input = static_cast<const Element*>(tensors.input),
       .output = static_cast<const Element*>(tensors.output),
-      .weight = weight,
+      .weight = static_cast<Element*>(tensors.weight),
       .parts = parts,
       .c_per_group = static_cast<int>(problem.c_per_group()),
       .k_per_group = static_cast<int>(problem.k_per_group()),
@@ -133,7 +133,8 @@ void launch(const ConvPlan& plan, const ConvProblem& problem, const ConvTensors&
   CNNKERN_LAUNCH((mma_wgrad<Element, m, n, k, dims>), grid_of(plan), dim3(plan.threads),
                  plan.shared_bytes, stream, params);
   if (parts != nullptr)
-    launch_split_k_reduce(parts, weight, problem.weight_elements(), plan.split_k, stream);
+    launch_split_k_reduce(parts, static_cast<Stored*>(tensors.weight), problem.weight_elements(),
+                          plan.split_k, stream);
 }
 
 }  // namespace

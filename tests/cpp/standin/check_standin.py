@@ -146,12 +146,15 @@ def run_tf32(captured: bool) -> None:
     before = setting.fp32_precision
     try:
         for forward, backward in (("tf32", "ieee"), ("ieee", "tf32")):
+            x.grad = w.grad = None
             setting.fp32_precision = forward
             y, calls = logged(lambda: cnnkern.functional.conv2d(x, w), captured)
-            check_rounds(calls, 1, forward == "tf32")
+            check_tensor_cores(calls, convolutions=1)
             setting.fp32_precision = backward
             _, calls = logged(functools.partial(y.backward, dy), captured)
-            check_rounds(calls, 2, backward == "tf32")
+            check_tensor_cores(calls, convolutions=2)
+            if not captured:
+                check_rounding(x, w, y, dy, forward, backward)
         misaligned = torch.empty(x.numel() + 1, device=DEVICE)[1:].view(2, 9, 8, 8)
         images = misaligned.permute(0, 3, 1, 2)  # in channels last
         _, calls = logged(lambda: cnnkern.functional.conv2d(images, w), captured)
@@ -160,10 +163,28 @@ def run_tf32(captured: bool) -> None:
         setting.fp32_precision = before
 
 
-def check_rounds(calls: list[Call], convolutions: int, rounds: bool) -> None:
+def check_tensor_cores(calls: list[Call], convolutions: int) -> None:
     names = [call.kernel for call in calls if re.search("(fprop|dgrad|wgrad)<", call.kernel)]
     assert len(names) == convolutions, f"{names} ran"
-    assert all(("mma_" in name) == rounds for name in names), f"{names} ran"
+    assert all("mma_" in name for name in names), f"{names} ran"
+
+
+def check_rounding(
+    x: torch.Tensor, w: torch.Tensor, y: torch.Tensor, dy: torch.Tensor, forward: str, backward: str
+) -> None:
+    """Operands rounded to tf32 make an error of 1e-4, float32's digits one of 1e-7."""
+    exact = [tensor.detach().cpu().double().requires_grad_() for tensor in (x, w)]
+    result = torch.nn.functional.conv2d(*exact)
+    result.backward(dy.cpu().double())
+    for name, found, truth, setting in (
+        ("y", y, result, forward),
+        ("x.grad", x.grad, exact[0].grad, backward),
+        ("w.grad", w.grad, exact[1].grad, backward),
+    ):
+        error = (found.detach().cpu().double() - truth).norm() / truth.norm()
+        rounded = error > 1e-5
+        said = "was rounded" if rounded else "was not rounded"
+        assert rounded == (setting == "tf32"), f"{name} {said} to tf32, but PyTorch says {setting}"
 
 
 def run_autotune(captured: bool) -> None:
