@@ -2,11 +2,12 @@
 // for float32, rounded to tf32 or (3xtf32) as the sum of two.
 //
 // A block computes m × n of the result, k = 32 (float32: 16) of the depth at a time; its warps take
-// 64 × 64 or 64 × 32 of it, an mma's 16 or 8 depths a step, with sums in float32. Shared memory: a
-// ring of stages, each A then B, swizzled (mma_tile.cuh), filled tiles ahead (mma_pipeline.cuh).
-// While a step is multiplied, the fragments of the next are loaded, over the border of two tiles as
-// well: the wait and the one barrier of a tile stand before its last step, when all its fragments
-// are in registers. The source of the tiles decides which products are summed; it gives
+// 64 × 64 or 64 × 32 of it (3xtf32: 32 × 32), an mma's 16 or 8 depths a step, with sums in float32.
+// Shared memory: a ring of stages, each A then B, swizzled (mma_tile.cuh), filled tiles ahead
+// (mma_pipeline.cuh). While a step is multiplied, the fragments of the next are loaded, over the
+// border of two tiles as well: the wait and the one barrier of a tile stand before its last step,
+// when all its fragments are in registers. The source of the tiles decides which products are
+// summed; it gives
 //
 //   void copy(Stage& stage);   starts this thread's copies of the next tile; zeros past the end
 //   void land(Stage& stage);   stores them where they came into registers (mma_pipeline.cuh)
