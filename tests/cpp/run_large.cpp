@@ -37,16 +37,16 @@ const std::vector<std::string> default_problems = {
     "n300c8h2000w2000k8r3s3u2p1 f16 nhwc",
     "n1c1032h4w4k2100008r1 f16 nhwc",
     "n300c8h2000w2000k8r3s3u2p1 dgrad f16 nhwc",
-    "n32c131080h32w32k131080r1 wgrad f16 nhwc",  // all three
+    "n64c528392h8w8k528392r1 wgrad f16 nhwc",  // all three
     "n300c8h2000w2000k8r3s3u2p1 bf16 nhwc",
     "n300c8h2000w2000k8r3s3u2p1 dgrad bf16 nhwc",
-    "n32c131080h32w32k131080r1 wgrad bf16 nhwc",
+    "n64c528392h8w8k528392r1 wgrad bf16 nhwc",
     "n300c8h2000w2000k8r3s3u2p1 tf32 nhwc",
     "n300c8h2000w2000k8r3s3u2p1 dgrad tf32 nhwc",
-    "n32c131080h32w32k131080r1 wgrad tf32 nhwc",
+    "n64c528392h8w8k528392r1 wgrad tf32 nhwc",
     "n300c8h2000w2000k8r3s3u2p1 f32 nhwc",
     "n300c8h2000w2000k8r3s3u2p1 dgrad f32 nhwc",
-    "n32c131080h32w32k131080r1 wgrad f32 nhwc",
+    "n64c528392h8w8k528392r1 wgrad f32 nhwc",
     "n2c3h50000w50000r3s3p1 maxpool",                 // input, output and indices
     "n2c3h50000w50000r2s2p1 avgpool",                 // input and output
     "n2c4h20000w20000r3s3p1 maxpool",                 // as above, in vectors
