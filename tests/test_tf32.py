@@ -185,6 +185,8 @@ def test_error_against_float64(direction, kernel):
 def test_the_emulator_rounds_only_if_it_is_told_to():
     problem = Problem.parse("n1c4h1w4k4r1s1 nhwc")
     x, w = problem.tensor(torch.full((1, 4, 1, 4), 1 + 2.0**-20)), torch.eye(4)[:, :, None, None]
-    with cnnkern.backend("emulator"):
+    with cnnkern.backend("emulator"), testing.launches() as ran:
         y = cnnkern.functional.conv2d(x, w)
     testing.assert_equal(y, x)
+    rounding = {name for _, name in KERNELS}
+    assert ran and not any(name.removeprefix("emulator.") in rounding for name in ran)

@@ -10,8 +10,8 @@ from pathlib import Path
 import cases
 import pytest
 import torch
-from test_real import torchs
-from test_tf32 import FAST, LAYER, POINTWISE, needs_emulator, special
+from test_real import check_error, torchs
+from test_tf32 import FAST, LAYER, POINTWISE, needs_emulator, plan, special
 
 import cnnkern
 from cnnkern import _C, problems, testing
@@ -21,10 +21,6 @@ ROOT = Path(__file__).parents[1]
 NAME = "implicit_gemm_mma_3xtf32_"
 KERNELS = [(row["direction"], row["name"]) for row in _C.kernels() if NAME in row["name"]]
 REAL = [case for case in cases.emulated_cases() if case.kernel.startswith(NAME)]
-
-
-def plan(problem: str, device: str) -> dict:
-    return _C.plan(problem, device, "")
 
 
 @pytest.mark.parametrize("direction", cases.CONV_DIRECTIONS)
@@ -67,14 +63,7 @@ def test_explain_says_so():
 @needs_emulator
 @pytest.mark.parametrize("case", REAL, ids=str)
 def test_error_against_float64(case):
-    problem = Problem.parse(case.text)
-    rounded = [value.float().double() for value in cases.operands(problem, cases.reals)]
-    tensors = cases.prepared(problem, rounded)
-    with testing.force_kernel("conv", case.kernel):
-        found = problems.run(problem, case.operators(), *tensors)
-    found = found[0] if problem.preactivation else found
-    truth = cases.expected(problem, rounded)
-    testing.assert_close_to_float64(found, torchs(problem, tensors), truth, label=str(case))
+    check_error(case)
 
 
 @needs_emulator
